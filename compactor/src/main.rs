@@ -1,0 +1,2 @@
+//! The compactor.
+fn main() {}
