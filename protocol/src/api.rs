@@ -1,0 +1,119 @@
+//! The one table of the APIs that are served: versions, what they are about, who may call them.
+//!
+//! Never built from the `kafka-protocol` crate's own ranges, which claim more than it encodes; a
+//! test holds the two together.
+
+/// What a caller must be allowed to do; Kafka's words and codes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "Kafka's own words")]
+pub enum Operation {
+    /// Nothing in particular, or what the handler finds out by itself.
+    Any = 1,
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Alter = 7,
+    Describe = 8,
+    ClusterAction = 9,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+    IdempotentWrite = 12,
+}
+
+/// One API that is served.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ApiRow {
+    /// Its number on the wire.
+    pub key: i16,
+    /// Kafka's name for it.
+    pub name: &'static str,
+    /// The lowest version that is served.
+    pub min: i16,
+    /// The highest.
+    pub max: i16,
+    /// The lowest that ApiVersions names. Produce says 0, though 0 to 2 are refused: librdkafka
+    /// before 2.11 stops compressing otherwise.
+    pub advertised_min: i16,
+    /// From here on strings are compact and structs end with tagged fields.
+    pub flexible_from: Option<i16>,
+    /// Whether it may be called before authentication.
+    pub before_authentication: bool,
+    /// What the caller must be allowed to do.
+    pub operation: Operation,
+}
+
+impl ApiRow {
+    /// Whether that version has compact strings and tagged fields.
+    #[must_use]
+    pub fn is_flexible(&self, version: i16) -> bool {
+        self.flexible_from.is_some_and(|from| version >= from)
+    }
+
+    /// Whether that version is served.
+    #[must_use]
+    pub fn serves(&self, version: i16) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+
+    /// The version of the header of its answers. That of ApiVersions is always 0, so that a client
+    /// can read it before it knows anything.
+    #[must_use]
+    pub fn response_header_version(&self, version: i16) -> i16 {
+        i16::from(self.key != API_VERSIONS && self.is_flexible(version))
+    }
+}
+
+/// The API that a client asks first.
+pub const API_VERSIONS: i16 = 18;
+
+const fn row(
+    key: i16,
+    name: &'static str,
+    min: i16,
+    max: i16,
+    flexible_from: i16,
+    operation: Operation,
+) -> ApiRow {
+    ApiRow {
+        key,
+        name,
+        min,
+        max,
+        advertised_min: if key == 0 { 0 } else { min },
+        flexible_from: Some(flexible_from),
+        before_authentication: key == API_VERSIONS,
+        operation,
+    }
+}
+
+/// All that is served, by key.
+#[rustfmt::skip]
+pub const APIS: &[ApiRow] = &[
+    // key, name, versions served, flexible from, operation
+    row(0,  "Produce",                  3, 13, 9,  Operation::Write),
+    row(1,  "Fetch",                    4, 18, 12, Operation::Read),
+    row(2,  "ListOffsets",              1, 10, 6,  Operation::Describe),
+    row(3,  "Metadata",                 0, 13, 9,  Operation::Describe),
+    row(8,  "OffsetCommit",             2, 10, 8,  Operation::Read),
+    row(9,  "OffsetFetch",              1, 10, 6,  Operation::Describe),
+    row(10, "FindCoordinator",          0, 6,  3,  Operation::Describe),
+    row(18, "ApiVersions",              0, 4,  3,  Operation::Any),
+    row(19, "CreateTopics",             2, 7,  5,  Operation::Create),
+    row(20, "DeleteTopics",             1, 6,  4,  Operation::Delete),
+    row(21, "DeleteRecords",            0, 2,  2,  Operation::Delete),
+    row(22, "InitProducerId",           0, 5,  2,  Operation::IdempotentWrite),
+    row(23, "OffsetForLeaderEpoch",     2, 4,  4,  Operation::Describe),
+    row(32, "DescribeConfigs",          1, 4,  4,  Operation::DescribeConfigs),
+    row(33, "AlterConfigs",             0, 2,  2,  Operation::AlterConfigs),
+    row(37, "CreatePartitions",         0, 3,  2,  Operation::Alter),
+    row(44, "IncrementalAlterConfigs",  0, 1,  1,  Operation::AlterConfigs),
+    row(60, "DescribeCluster",          0, 2,  0,  Operation::Describe),
+    row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
+];
+
+/// The API of that key, if it is served.
+#[must_use]
+pub fn find(key: i16) -> Option<&'static ApiRow> {
+    APIS.binary_search_by_key(&key, |row| row.key).ok().map(|index| &APIS[index])
+}

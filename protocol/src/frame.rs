@@ -1,0 +1,96 @@
+//! Bytes in, whole frames out.
+//!
+//! A frame is a length of four bytes, big endian, and that many bytes. The length is only a promise:
+//! the buffer grows with what arrived, never with what was announced.
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes of a frame's length.
+pub const LENGTH_BYTES: usize = 4;
+/// Room that is there for every read from the socket, at least.
+const SPARE_BYTES_MIN: usize = 16 * 1024;
+
+/// Why a connection cannot go on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// No frame is that short.
+    #[error("a frame announces {announced} bytes")]
+    Negative {
+        /// What the length says.
+        announced: i32,
+    },
+    /// More than the broker takes.
+    #[error("a frame announces {announced} bytes, {bytes_max} are allowed")]
+    TooLarge {
+        /// What the length says.
+        announced: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+}
+
+/// The bytes of a connection that have arrived and are not yet a request.
+#[derive(Debug)]
+pub struct FrameBuffer {
+    buffer: BytesMut,
+    frame_bytes_max: usize,
+    /// The largest frame that this peer really sent: so much room is made at once when the next
+    /// one begins, which spares it the doublings.
+    frame_bytes_seen: usize,
+}
+
+impl FrameBuffer {
+    /// An empty buffer for frames of up to so many bytes.
+    #[must_use]
+    pub fn new(frame_bytes_max: usize) -> FrameBuffer {
+        FrameBuffer { buffer: BytesMut::new(), frame_bytes_max, frame_bytes_seen: 0 }
+    }
+
+    /// From now on frames may have so many bytes.
+    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
+    /// Where to read the socket into: there is room behind what it holds, which must stay.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        let held = self.buffer.len();
+        let missing = match self.announced() {
+            Ok(Some(announced)) => (LENGTH_BYTES + announced).saturating_sub(held),
+            Ok(None) | Err(_) => 0,
+        };
+        let earned = held.max(self.frame_bytes_seen);
+        self.buffer.reserve(missing.min(earned).max(SPARE_BYTES_MIN));
+        &mut self.buffer
+    }
+
+    /// Bytes that wait for the rest of their frame.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The next whole frame without its length, if it has arrived.
+    ///
+    /// # Errors
+    /// A length that is negative or too large: the connection is to be closed.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some(announced) = self.announced()? else { return Ok(None) };
+        if self.buffer.len() - LENGTH_BYTES < announced {
+            return Ok(None);
+        }
+        self.frame_bytes_seen = self.frame_bytes_seen.max(announced);
+        self.buffer.advance(LENGTH_BYTES);
+        Ok(Some(self.buffer.split_to(announced).freeze()))
+    }
+
+    fn announced(&self) -> Result<Option<usize>, FrameError> {
+        let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let announced = i32::from_be_bytes(*length);
+        let announced =
+            usize::try_from(announced).map_err(|_| FrameError::Negative { announced })?;
+        let bytes_max = self.frame_bytes_max;
+        if announced > bytes_max {
+            return Err(FrameError::TooLarge { announced, bytes_max });
+        }
+        Ok(Some(announced))
+    }
+}
