@@ -1,1 +1,3 @@
-//! Whole-system tests.
+//! Whole-system tests, one binary: the list of modules is the table of contents.
+
+mod tidy;
