@@ -22,11 +22,21 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tests", &["weir_protocol", "weir_broker", "weir_compactor"]),
 ];
 /// What stands at the top, besides dot files and what builds leave behind.
-const TOP_LEVEL: &[&str] =
-    &["Cargo.lock", "Cargo.toml", "README.md", "bench", "broker", "compactor", "protocol", "src", "tests"];
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "bench",
+    "broker",
+    "compactor",
+    "protocol",
+    "src",
+    "tests",
+];
 /// Words that say nothing about what lives in a file or folder.
-const EMPTY_NAMES: &[&str] =
-    &["utils", "util", "common", "helpers", "helper", "types", "misc", "manager", "service", "base"];
+const EMPTY_NAMES: &[&str] = &[
+    "utils", "util", "common", "helpers", "helper", "types", "misc", "manager", "service", "base",
+];
 
 struct Source {
     path: PathBuf,
@@ -40,16 +50,13 @@ impl Source {
 
     /// The lines before the file's own tests.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self
-            .text
-            .lines()
-            .position(|line| line == "#[cfg(test)]")
-            .unwrap_or(usize::MAX);
+        let end = self.text.lines().position(|line| line == "#[cfg(test)]").unwrap_or(usize::MAX);
         self.text.lines().enumerate().take(end).map(|(index, line)| (index + 1, line))
     }
 
     fn is_test(&self) -> bool {
-        self.path.starts_with("tests") || self.path.ends_with("tests.rs")
+        self.path.starts_with("tests")
+            || self.path.ends_with("tests.rs")
             || self.path.components().any(|part| part.as_os_str() == "tests")
     }
 }
@@ -229,7 +236,11 @@ fn functions_stay_short() {
                 && (word == "}" || number == *start && (word.ends_with('}') || word.ends_with(';')))
             {
                 if number - start > FUNCTION_LINES_MAX {
-                    broken.push(format!("{}:{start} {} lines: {head}", source.name(), number - start));
+                    broken.push(format!(
+                        "{}:{start} {} lines: {head}",
+                        source.name(),
+                        number - start
+                    ));
                 }
                 open = None;
             }
@@ -266,7 +277,8 @@ fn unsafe_code_lives_in_one_file() {
         .iter()
         .filter(|source| !source.path.ends_with("disk/mapped_file.rs"))
         .filter(|source| {
-            source.text.contains(allowance) || source.text.contains(concat!("allow(unsafe", "_code"))
+            source.text.contains(allowance)
+                || source.text.contains(concat!("allow(unsafe", "_code"))
         })
         .map(Source::name)
         .collect();
@@ -278,9 +290,11 @@ fn names_say_what_lives_there() {
     let broken: Vec<String> = all_sources()
         .iter()
         .filter(|source| {
-            source.path.with_extension("").components().any(|part| {
-                EMPTY_NAMES.contains(&part.as_os_str().to_string_lossy().as_ref())
-            })
+            source
+                .path
+                .with_extension("")
+                .components()
+                .any(|part| EMPTY_NAMES.contains(&part.as_os_str().to_string_lossy().as_ref()))
         })
         .map(Source::name)
         .collect();
@@ -291,7 +305,8 @@ fn names_say_what_lives_there() {
 fn a_library_page_lists_modules_and_holds_no_code() {
     let mut broken = Vec::new();
     for crate_folder in ["protocol", "broker", "compactor"] {
-        let text = fs::read_to_string(root().join(crate_folder).join("src/lib.rs")).expect("a page");
+        let text =
+            fs::read_to_string(root().join(crate_folder).join("src/lib.rs")).expect("a page");
         for line in text.lines() {
             let is_page = line.is_empty() || line.starts_with("//") || line.starts_with("pub mod ");
             if !is_page {
