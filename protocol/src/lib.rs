@@ -17,3 +17,4 @@ pub mod frame;
 pub mod header;
 mod reader;
 pub mod records;
+pub mod table;
