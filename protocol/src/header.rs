@@ -57,7 +57,7 @@ impl RequestHeader {
     /// # Errors
     /// When it cannot be read, or asks for what is not served.
     pub fn parse(frame: &mut Bytes) -> Result<RequestHeader, HeaderError> {
-        let mut reader = Reader::new(frame.clone());
+        let mut reader = Reader::new(frame.clone(), false);
         let key = reader.i16()?;
         let version = reader.i16()?;
         let correlation_id = reader.i32()?;

@@ -12,9 +12,14 @@
 //! The messages themselves are the structs of the `kafka-protocol` crate. It allocates from counts
 //! on the wire before it looks at the bytes that are left, so nothing reaches it that the guard has
 //! not walked. Produce and Fetch have codecs of our own, because records must stay slices.
+pub mod answer;
 pub mod api;
+pub mod fetch;
 pub mod frame;
+pub mod guard;
 pub mod header;
+pub mod produce;
 mod reader;
 pub mod records;
+pub mod shape;
 pub mod table;
