@@ -14,9 +14,10 @@ import json
 import math
 import re
 import struct
-from decimal import Decimal
+from decimal import Decimal, getcontext
 from pathlib import Path
 
+getcontext().prec = 60  # the default of 28 digits would round DECIMAL(38, s)
 EPOCH = datetime.datetime(1970, 1, 1)
 SAMPLE = Path(__file__).resolve().parent.parent / "data"
 
