@@ -1,1 +1,7 @@
-//! What the log becomes.
+//! What the log becomes: topics folded into Paimon tables of Parquet files.
+
+pub mod checkpoint;
+pub mod crash;
+pub mod lineage;
+pub mod paimon;
+pub mod store;

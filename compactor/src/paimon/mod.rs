@@ -1,0 +1,4 @@
+//! PURE. What a Paimon table is on storage: bytes to values and back, and what the next version
+//! of a table must be. Nothing here reads a file, a clock or chance.
+
+pub mod snapshot;
