@@ -4,4 +4,5 @@ pub mod checkpoint;
 pub mod crash;
 pub mod lineage;
 pub mod paimon;
+pub mod source;
 pub mod store;

@@ -1,0 +1,4 @@
+//! Where the records come from: a plain Kafka client.
+
+pub mod client;
+pub mod requests;
