@@ -2,7 +2,10 @@
 
 pub mod checkpoint;
 pub mod crash;
+pub mod data_file;
 pub mod lineage;
 pub mod paimon;
+pub mod row;
+pub mod schema;
 pub mod source;
 pub mod store;

@@ -1,4 +1,6 @@
 //! PURE. What a Paimon table is on storage: bytes to values and back, and what the next version
 //! of a table must be. Nothing here reads a file, a clock or chance.
 
+pub mod binary_row;
+pub mod bucket;
 pub mod snapshot;
