@@ -428,3 +428,6 @@ impl Walk<'_, '_> {
         GuardError { api: row.name, version, position, field, fault }
     }
 }
+
+#[cfg(test)]
+mod tests;

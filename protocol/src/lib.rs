@@ -18,6 +18,8 @@ pub mod fetch;
 pub mod frame;
 pub mod guard;
 pub mod header;
+#[cfg(test)]
+mod oracle;
 pub mod produce;
 mod reader;
 pub mod records;
