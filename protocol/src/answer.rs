@@ -149,3 +149,39 @@ impl BytesMutOrBytes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::{ApiVersionsResponse, FetchResponse, MetadataResponse};
+
+    use super::*;
+
+    #[test]
+    fn answers_begin_with_their_length_and_the_header_of_their_version() {
+        let metadata = MetadataResponse::default();
+        let plain = encode_response(3, 8, 258, &metadata).unwrap();
+        assert_eq!(plain.chunks().len(), 1);
+        let chunk = &plain.chunks()[0];
+        assert_eq!(plain.size_bytes(), chunk.len());
+        assert_eq!(chunk[..4], u32::try_from(chunk.len() - 4).unwrap().to_be_bytes());
+        assert_eq!(chunk[4..8], [0, 0, 1, 2]);
+        assert_eq!(chunk.len(), 8 + metadata.compute_size(8).unwrap());
+        let flexible = encode_response(3, 9, 258, &metadata).unwrap();
+        assert_eq!(flexible.size_bytes(), 9 + metadata.compute_size(9).unwrap());
+    }
+
+    #[test]
+    fn api_versions_always_has_the_oldest_header() {
+        let response = ApiVersionsResponse::default();
+        let answer = encode_response(18, 3, 1, &response).unwrap();
+        assert_eq!(answer.size_bytes(), 8 + response.compute_size(3).unwrap());
+    }
+
+    #[test]
+    fn what_a_version_cannot_say_is_an_error_and_no_panic() {
+        let response = FetchResponse::default().with_session_id(5);
+        let refused = encode_response(1, 4, 1, &response).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.starts_with("the answer of API 1 version 4 does not encode"), "{said}");
+    }
+}

@@ -117,3 +117,50 @@ pub const APIS: &[ApiRow] = &[
 pub fn find(key: i16) -> Option<&'static ApiRow> {
     APIS.binary_search_by_key(&key, |row| row.key).ok().map(|index| &APIS[index])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{codec_of, codecs, served};
+    use crate::shape;
+
+    #[test]
+    fn keys_are_in_order_and_each_has_a_shape() {
+        assert!(APIS.windows(2).all(|pair| pair[0].key < pair[1].key));
+        assert!(APIS.iter().all(|row| shape::of(row.key).is_some()));
+        assert_eq!(APIS.len(), codecs().len());
+        assert_eq!(find(18).map(|row| row.name), Some("ApiVersions"));
+        assert_eq!(find(4), None);
+        assert_eq!(find(-1), None);
+    }
+
+    #[test]
+    fn the_codec_encodes_every_version_that_is_served() {
+        for row in APIS {
+            let codec = codec_of(row.key);
+            let (min, max) = codec.request_versions;
+            assert!(min <= row.min && row.max <= max, "request of {}", row.name);
+            let (min, max) = codec.response_versions;
+            assert!(min <= row.min && row.max <= max, "response of {}", row.name);
+        }
+    }
+
+    #[test]
+    fn headers_turn_flexible_where_the_codec_says() {
+        for (row, version) in served() {
+            let codec = codec_of(row.key);
+            let request = 1 + i16::from(row.is_flexible(version));
+            assert_eq!((codec.request_header)(version), request, "{} {version}", row.name);
+            let response = row.response_header_version(version);
+            assert_eq!((codec.response_header)(version), response, "{} {version}", row.name);
+        }
+    }
+
+    #[test]
+    fn produce_is_advertised_from_0() {
+        let produce = find(0).unwrap();
+        assert_eq!((produce.advertised_min, produce.min), (0, 3));
+        assert!(!produce.serves(2));
+        assert!(APIS[1..].iter().all(|row| row.advertised_min == row.min));
+    }
+}

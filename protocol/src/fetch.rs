@@ -339,3 +339,6 @@ fn put_unsigned_varint(head: &mut BytesMut, mut value: u32) {
     }
     head.put_u8(value as u8);
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,3 +94,65 @@ impl FrameBuffer {
         Ok(Some(announced))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut;
+
+    use super::*;
+
+    fn frame(bytes: &[u8]) -> Vec<u8> {
+        let mut frame = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+        frame.extend_from_slice(bytes);
+        frame
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_they_arrive() {
+        let mut sent = frame(b"first");
+        sent.extend(frame(b""));
+        sent.extend(frame(&[7; 100_000]));
+        sent.extend(frame(b"last"));
+        for step in [1, 3, 1000, sent.len()] {
+            let mut buffer = FrameBuffer::new(1 << 20);
+            let mut frames = Vec::new();
+            for part in sent.chunks(step) {
+                buffer.buffer().put_slice(part);
+                while let Some(frame) = buffer.next_frame().unwrap() {
+                    frames.push(frame);
+                }
+            }
+            assert_eq!(frames, [&b"first"[..], b"", &[7; 100_000], b"last"], "by {step}");
+            assert_eq!(buffer.pending_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_promise_reserves_nothing() {
+        let mut buffer = FrameBuffer::new(100 << 20);
+        buffer.buffer().put_slice(&(100u32 << 20).to_be_bytes());
+        buffer.buffer().put_slice(&[0; 1000]);
+        assert_eq!(buffer.next_frame(), Ok(None));
+        assert!(buffer.buffer().capacity() <= 64 * 1024);
+    }
+
+    #[test]
+    fn a_peer_that_kept_a_promise_gets_room_for_the_next() {
+        let mut buffer = FrameBuffer::new(1 << 20);
+        buffer.buffer().put_slice(&frame(&[1; 500_000]));
+        assert_eq!(buffer.next_frame().unwrap().unwrap().len(), 500_000);
+        buffer.buffer().put_slice(&500_000u32.to_be_bytes());
+        assert!(buffer.buffer().capacity() >= 500_000);
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_end_the_connection() {
+        let mut buffer = FrameBuffer::new(10);
+        buffer.buffer().put_slice(&11u32.to_be_bytes());
+        let refused = FrameError::TooLarge { announced: 11, bytes_max: 10 };
+        assert_eq!(buffer.next_frame(), Err(refused));
+        let mut buffer = FrameBuffer::new(10);
+        buffer.buffer().put_slice(&(-2i32).to_be_bytes());
+        assert_eq!(buffer.next_frame(), Err(FrameError::Negative { announced: -2 }));
+    }
+}

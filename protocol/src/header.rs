@@ -83,3 +83,81 @@ impl RequestHeader {
         api::find(self.api_key).expect("parse refuses what is not served")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, BytesMut};
+    use kafka_protocol::messages;
+    use kafka_protocol::protocol::encode_request_header_into_buffer;
+
+    use super::*;
+    use crate::oracle::served;
+
+    fn header(key: i16, version: i16, client_id: Option<&str>) -> BytesMut {
+        let mut out = BytesMut::new();
+        let header = messages::RequestHeader::default()
+            .with_request_api_key(key)
+            .with_request_api_version(version)
+            .with_correlation_id(-7)
+            .with_client_id(client_id.map(|id| StrBytes::from_string(id.to_owned())));
+        encode_request_header_into_buffer(&mut out, &header).unwrap();
+        out
+    }
+
+    #[test]
+    fn headers_of_every_version_are_read_up_to_the_body() {
+        for (row, version) in served() {
+            for client_id in [None, Some(""), Some("rdkafka")] {
+                let mut frame = header(row.key, version, client_id);
+                frame.put_slice(b"body");
+                let mut frame = frame.freeze();
+                let read = RequestHeader::parse(&mut frame).unwrap();
+                assert_eq!(&frame[..], b"body", "{} {version}", row.name);
+                assert_eq!((read.api_key, read.api_version), (row.key, version));
+                assert_eq!(read.correlation_id, -7);
+                assert_eq!(read.client_id.as_deref(), client_id);
+                assert_eq!(read.api(), row);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_tagged_fields_are_skipped() {
+        let mut frame = header(18, 3, Some("a"));
+        frame.truncate(frame.len() - 1);
+        frame.put_slice(&[2, 9, 2, 1, 1, 10, 0]);
+        frame.put_slice(b"body");
+        let mut frame = frame.freeze();
+        RequestHeader::parse(&mut frame).unwrap();
+        assert_eq!(&frame[..], b"body");
+    }
+
+    #[test]
+    fn what_is_not_served_is_told_apart() {
+        let parse = |bytes: &[u8]| RequestHeader::parse(&mut Bytes::copy_from_slice(bytes));
+        let unknown = parse(&[0, 4, 0, 0, 0, 0, 0, 1]).unwrap_err();
+        assert_eq!(unknown, HeaderError::UnknownApi { key: 4, version: 0 });
+        let newer = parse(&[0, 18, 0, 9, 0, 0, 0, 1]).unwrap_err();
+        let expected = HeaderError::UnsupportedVersion { key: 18, version: 9, correlation_id: 1 };
+        assert_eq!(newer, expected);
+        assert_eq!(newer.to_string(), "ApiVersions version 9 is not served");
+    }
+
+    #[test]
+    fn broken_headers_are_refused_at_every_byte() {
+        let whole = header(18, 3, Some("somebody")).freeze();
+        for length in 0..whole.len() {
+            let refused = RequestHeader::parse(&mut whole.slice(..length));
+            let expected = HeaderError::Malformed(ReadError::Truncated);
+            assert_eq!(refused, Err(expected), "{length}");
+        }
+        let mut hostile = whole.to_vec();
+        hostile[8..10].copy_from_slice(&[0x80, 0]);
+        let refused = RequestHeader::parse(&mut hostile.into()).unwrap_err();
+        assert_eq!(refused, HeaderError::Malformed(ReadError::NegativeLength));
+        let mut hostile = whole.to_vec();
+        *hostile.last_mut().unwrap() = 0x7f;
+        let refused = RequestHeader::parse(&mut hostile.into()).unwrap_err();
+        assert_eq!(refused, HeaderError::Malformed(ReadError::Truncated));
+    }
+}

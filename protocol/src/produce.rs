@@ -75,3 +75,57 @@ fn topic(reader: &mut Reader, version: i16) -> Result<ProduceTopic, ReadError> {
     reader.end_of_struct()?;
     Ok(ProduceTopic { name, topic_id, partitions })
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages;
+    use kafka_protocol::protocol::Decodable;
+
+    use super::*;
+    use crate::oracle::random_body;
+
+    fn by_the_codec(version: i16, mut body: Bytes) -> ProduceRequest {
+        let request = messages::ProduceRequest::decode(&mut body, version).unwrap();
+        let partition = |partition: messages::produce_request::PartitionProduceData| {
+            ProducePartition { index: partition.index, records: partition.records }
+        };
+        let topic = |topic: messages::produce_request::TopicProduceData| ProduceTopic {
+            name: topic.name.0,
+            topic_id: topic.topic_id,
+            partitions: topic.partition_data.into_iter().map(partition).collect(),
+        };
+        ProduceRequest {
+            transactional_id: request.transactional_id.map(|id| id.0),
+            acks: request.acks,
+            timeout_ms: request.timeout_ms,
+            topics: request.topic_data.into_iter().map(topic).collect(),
+        }
+    }
+
+    #[test]
+    fn requests_of_every_version_read_as_the_codec_reads_them() {
+        for version in 3..=13 {
+            for seed in 0..200 {
+                let body = random_body(0, version, seed);
+                let expected = by_the_codec(version, body.clone());
+                let read = ProduceRequest::decode(version, body.clone());
+                assert_eq!(read, Ok(expected), "version {version}, seed {seed}");
+                for length in 0..body.len() {
+                    let refused = ProduceRequest::decode(version, body.slice(..length));
+                    assert!(refused.is_err(), "version {version}, seed {seed}, {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_a_slice_of_the_frame() {
+        let frame = Bytes::from_static(
+            b"\xff\xff\xff\xff\0\0\x03\xe8\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x05\0\0\0\x03abc",
+        );
+        let request = ProduceRequest::decode(3, frame.clone()).unwrap();
+        let records = request.topics[0].partitions[0].records.clone().unwrap();
+        assert_eq!(&records[..], b"abc");
+        assert_eq!(records.as_ptr(), frame.slice(frame.len() - 3..).as_ptr());
+    }
+}

@@ -338,3 +338,6 @@ impl Iterator for Batches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

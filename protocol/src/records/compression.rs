@@ -223,3 +223,6 @@ fn snappy_xerial(input: &[u8]) -> Result<Vec<u8>, snap::Error> {
     }
     Ok(output)
 }
+
+#[cfg(test)]
+mod tests;
