@@ -5,6 +5,7 @@ pub mod crash;
 pub mod data_file;
 pub mod lineage;
 pub mod paimon;
+pub mod quarantine;
 pub mod row;
 pub mod schema;
 pub mod source;
