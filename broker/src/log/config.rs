@@ -1,0 +1,64 @@
+//! What an operator may choose for one log. Names and defaults are Kafka's.
+
+/// Whose time a record bears.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// That of the append.
+    LogAppendTime,
+}
+
+/// The settings of one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is rolled before it grows past this. Also the address space that
+    /// one map takes.
+    pub segment_bytes: u32,
+    /// `segment.ms`: a segment is rolled when its records span more, or it is that old.
+    pub segment_ms: i64,
+    /// `segment.index.bytes`: a segment is rolled when an index of it is that big.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: how much of a segment lies between two index entries.
+    pub index_interval_bytes: u32,
+    /// `retention.ms`: older segments go. Absent: none does for its age.
+    pub retention_ms: Option<i64>,
+    /// `retention.bytes`: the oldest segments go while at least this much stays. Absent: none does.
+    pub retention_bytes: Option<i64>,
+    /// `max.message.bytes`: the biggest batch that is taken.
+    pub batch_bytes_max: u32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how old a record may claim to be.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far in the future a record may claim to be.
+    pub timestamp_after_max_ms: i64,
+    /// Whether `cleanup.policy` has `delete`: only then do age and size retire segments.
+    pub deletes: bool,
+    /// Whether every record of a batch is walked, not only its header: for topics that are tables.
+    pub validates_records: bool,
+    /// `file.delete.delay.ms`: how long a retired segment's file stays, renamed.
+    pub file_delete_delay_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * DAY_MS,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: Some(7 * DAY_MS),
+            retention_bytes: None,
+            batch_bytes_max: (1 << 20) + 12,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 60 * 60 * 1000,
+            deletes: true,
+            validates_records: false,
+            file_delete_delay_ms: 60_000,
+        }
+    }
+}
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;

@@ -1,0 +1,603 @@
+//! How a log comes to be, and comes back.
+//!
+//! After an orderly stop everything is taken as it was left. After a crash every segment from the
+//! recovery point on is read: the longest valid prefix stays, the rest is cut, durably, before
+//! anything is appended, so that no old batch can come back behind new ones; and a new leader
+//! epoch begins. Where the valid prefix ends below the recovery point, durable records are lost:
+//! then nothing is cut, and the log stays readable up to there.
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, RwLock};
+
+use uuid::Uuid;
+use weir_protocol::records::Offset;
+
+use crate::log::config::LogConfig;
+use crate::log::dir::{LogDir, ReadMode, failed};
+use crate::log::epochs::LeaderEpochs;
+use crate::log::error::{LogError, ReadError};
+use crate::log::recovery::{Damage, Scanned, Scanner, damage};
+use crate::log::segment::{Segment, WINDOW_BYTES};
+use crate::log::{Appender, HOT_SEGMENTS, Log, checkpoint, meta, names, snapshot};
+use crate::producers::Producers;
+use crate::sync::SyncPoint;
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes that were read and checked.
+    pub scanned_bytes: u64,
+    /// Bytes behind the valid prefix that were cut.
+    pub truncated_bytes: u64,
+    /// What was durable and is lost.
+    pub damage: Option<Damage>,
+    /// Whether there was nothing to open, and an empty log was made.
+    pub is_new: bool,
+}
+
+impl Log {
+    /// Makes an empty log, durably. What a deleted topic of that name left behind goes.
+    ///
+    /// # Errors
+    /// When the disk fails or is full.
+    pub fn create(
+        dir: &Arc<LogDir>,
+        topic: &str,
+        partition: i32,
+        topic_id: Uuid,
+        config: LogConfig,
+    ) -> Result<Arc<Log>, LogError> {
+        dir.check()?;
+        let key = (topic.to_owned(), partition);
+        let folder = names::folder(topic, partition);
+        let disk = dir.disk();
+        dir.forget(&key)?;
+        match disk.create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                for name in disk.list(&folder).map_err(failed("list", &folder))? {
+                    let path = format!("{folder}/{name}");
+                    dir.written("remove", &path, disk.unlink(&path))?;
+                }
+            }
+            result => dir.written("make", &folder, result)?,
+        }
+        let mut epochs = LeaderEpochs::new();
+        epochs.begin(0, Offset(0));
+        let small = [
+            (names::PARTITION_METADATA, meta::write_topic_id(topic_id)),
+            (names::LEADER_EPOCHS, checkpoint::write_epochs(&epochs)),
+        ];
+        for (name, bytes) in small {
+            let path = format!("{folder}/{name}");
+            let written = disk.put(&path, &bytes).and_then(|file| file.sync());
+            dir.written("write", &path, written)?;
+        }
+        let capacity_bytes = config.segment_bytes;
+        let first = Segment::create(disk, &folder, Offset(0), capacity_bytes, dir.now_ms());
+        let first = dir.written("make a segment in", &folder, first)?;
+        let synced = disk.sync_dir(&folder).and_then(|()| disk.sync_dir(""));
+        dir.written("sync", &folder, synced)?;
+        let found = Found {
+            segments: vec![Arc::new(first)],
+            producers: Producers::new(dir.batches_remembered()),
+            snapshot: None,
+            epochs,
+            log_start: Offset(0),
+            log_end: Offset(0),
+            damage: None,
+        };
+        found.into_log(dir, key, config)
+    }
+
+    /// Opens a log, and recovers it if need be. Where there is nothing yet, since the crash came
+    /// before it was made, it is made.
+    ///
+    /// # Errors
+    /// When the disk fails, the folder is another topic's, or durable records are gone without a
+    /// trace.
+    pub fn open(
+        dir: &Arc<LogDir>,
+        topic: &str,
+        partition: i32,
+        topic_id: Uuid,
+        config: LogConfig,
+    ) -> Result<(Arc<Log>, Recovery), LogError> {
+        dir.check()?;
+        let key = (topic.to_owned(), partition);
+        let folder = names::folder(topic, partition);
+        let mut opening = Opening {
+            dir,
+            log_start: dir.log_start(&key).unwrap_or_default(),
+            recovery_point: dir.recovery_point(&key),
+            folder,
+            config: &config,
+            leader_epoch: -1,
+            scanned: Vec::new(),
+            recovery: Recovery::default(),
+        };
+        let Some(found) = opening.run(topic_id)? else {
+            let recovery = Recovery { is_new: true, ..Recovery::default() };
+            return Ok((Log::create(dir, topic, partition, topic_id, config)?, recovery));
+        };
+        let recovery = opening.recovery;
+        Ok((found.into_log(dir, key, config)?, recovery))
+    }
+}
+
+/// A log as it was found, ready to go on.
+struct Found {
+    segments: Vec<Arc<Segment>>,
+    producers: Producers,
+    snapshot: Option<Offset>,
+    epochs: LeaderEpochs,
+    log_start: Offset,
+    log_end: Offset,
+    damage: Option<Damage>,
+}
+
+impl Found {
+    fn into_log(
+        self,
+        dir: &Arc<LogDir>,
+        key: (String, i32),
+        config: LogConfig,
+    ) -> Result<Arc<Log>, LogError> {
+        let folder = names::folder(&key.0, key.1);
+        let log_start = self.log_start.min(self.log_end);
+        let point = SyncPoint::new(log_start, self.log_end);
+        if dir.options().read_mode == ReadMode::Mmap {
+            for segment in self.segments.iter().rev().take(HOT_SEGMENTS) {
+                segment.file().map().map_err(failed("map", &segment.path(names::LOG)))?;
+            }
+        }
+        let log = Arc::new(Log {
+            dir: dir.clone(),
+            folder,
+            config: RwLock::new(Arc::new(config)),
+            appender: Mutex::new(Appender {
+                producers: self.producers,
+                snapshot: self.snapshot,
+                is_closed: false,
+                retired: Vec::new(),
+            }),
+            segments: RwLock::new(Arc::new(self.segments)),
+            point: point.clone(),
+            leader_epoch: self.epochs.latest().unwrap_or(0),
+            epochs: RwLock::new(self.epochs),
+            damage: self.damage,
+            key,
+        });
+        // The recovery point of a damaged log must stay where it is: it tells of the damage.
+        if log.damage.is_none() {
+            let weak = Arc::downgrade(&log);
+            let close = move || weak.upgrade().map_or(Ok(()), |log| log.close());
+            dir.register(&log.key, point, Box::new(close));
+        }
+        Ok(log)
+    }
+}
+
+/// A log on its way back.
+struct Opening<'a> {
+    dir: &'a Arc<LogDir>,
+    folder: String,
+    config: &'a LogConfig,
+    log_start: Offset,
+    recovery_point: Offset,
+    /// The newest that a batch bears.
+    leader_epoch: i32,
+    /// Segments that were read, and so may not be durable.
+    scanned: Vec<Arc<Segment>>,
+    recovery: Recovery,
+}
+
+impl Opening<'_> {
+    /// `None` when there is no log yet.
+    fn run(&mut self, topic_id: Uuid) -> Result<Option<Found>, LogError> {
+        let Some(names) = self.list()? else { return Ok(None) };
+        self.check_topic(&names, topic_id)?;
+        let bases = self.bases(&names)?;
+        if bases.is_empty() && self.log_start == Offset(0) {
+            return Ok(None);
+        }
+        let (mut segments, mut log_end) = self.load_segments(&bases)?;
+        if let Some(damage) = self.recovery.damage.clone() {
+            return self.damaged(segments, log_end, damage).map(Some);
+        }
+        if log_end < self.log_start || segments.is_empty() {
+            // Only with `durability=os` can a start be durable before the records below it.
+            self.drop_segments(&segments)?;
+            segments = vec![self.restart()?];
+            log_end = self.log_start;
+        }
+        let mut epochs = self.epochs(&names, &segments)?;
+        let (producers, snapshot) = self.producers(&names, &segments, log_end)?;
+        let snapshot = self.settle(&names, &segments, log_end, &producers, snapshot)?;
+        if !self.dir.was_clean() || !self.scanned.is_empty() || epochs.latest().is_none() {
+            let newest = epochs.latest().unwrap_or(-1).max(self.leader_epoch);
+            epochs.begin(newest + 1, log_end);
+            let path = format!("{}/{}", self.folder, names::LEADER_EPOCHS);
+            let written = self.dir.disk().replace(&path, &checkpoint::write_epochs(&epochs));
+            self.dir.written("write", &path, written)?;
+        }
+        let (log_start, damage) = (self.log_start, None);
+        Ok(Some(Found { segments, producers, snapshot, epochs, log_start, log_end, damage }))
+    }
+
+    /// The folder's files; `None` when nothing durable can have been there.
+    fn list(&self) -> Result<Option<Vec<String>>, LogError> {
+        let names = match self.dir.disk().list(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            result => result.map_err(failed("list", &self.folder))?,
+        };
+        let has_log = names
+            .iter()
+            .any(|name| names::parse_file(name).is_some_and(|(_, kind)| kind == names::LOG));
+        if has_log {
+            return Ok(Some(names));
+        }
+        if self.recovery_point > self.log_start {
+            let (folder, recovery_point) = (self.folder.clone(), self.recovery_point);
+            return Err(LogError::Lost { folder, recovery_point });
+        }
+        Ok((self.log_start > Offset(0)).then_some(names))
+    }
+
+    fn check_topic(&self, names: &[String], wanted: Uuid) -> Result<(), LogError> {
+        let path = format!("{}/{}", self.folder, names::PARTITION_METADATA);
+        let has_file = names.iter().any(|name| name == names::PARTITION_METADATA);
+        let found = if has_file {
+            meta::read_topic_id(&self.dir.disk().read(&path).map_err(failed("read", &path))?)
+        } else {
+            None
+        };
+        match found {
+            Some(found) if found != wanted => {
+                Err(LogError::ForeignTopic { folder: self.folder.clone(), found, wanted })
+            }
+            Some(_) => Ok(()),
+            None => {
+                tracing::warn!(path, "damaged or missing: written anew");
+                let written = self.dir.disk().replace(&path, &meta::write_topic_id(wanted));
+                self.dir.written("write", &path, written)
+            }
+        }
+    }
+
+    /// Where the segments begin that count. What retention has left behind is removed.
+    fn bases(&self, names: &[String]) -> Result<Vec<Offset>, LogError> {
+        let mut bases = Vec::new();
+        for name in names {
+            match names::parse_file(name) {
+                Some((base_offset, names::LOG)) => bases.push(base_offset),
+                _ if name.ends_with(names::DELETED) || name.ends_with(".tmp") => {
+                    self.unlink(&format!("{}/{name}", self.folder))?;
+                }
+                _ => {}
+            }
+        }
+        bases.sort_unstable();
+        let past = bases.windows(2).take_while(|pair| pair[1] <= self.log_start).count();
+        for base_offset in bases.drain(..past) {
+            for kind in [names::LOG, names::INDEX, names::TIME_INDEX, names::SUMMARY] {
+                self.unlink(&names::file(&self.folder, base_offset, kind))?;
+            }
+        }
+        Ok(bases)
+    }
+
+    /// Opens the segments of the valid prefix and finds the log's end. Cuts what is behind it.
+    fn load_segments(&mut self, bases: &[Offset]) -> Result<(Vec<Arc<Segment>>, Offset), LogError> {
+        let mut segments = Vec::new();
+        let Some(&first) = bases.first() else { return Ok((segments, self.log_start)) };
+        if first > self.log_start {
+            let place = format!("{}: the segments before {first} are gone", self.folder);
+            self.recovery.damage = damage(self.log_start, first, &place);
+        }
+        let mut log_end = first;
+        for (place, &base_offset) in bases.iter().enumerate() {
+            let next = bases.get(place + 1).copied();
+            if base_offset != log_end {
+                // The one before was cut, or is another's.
+                self.cut_from(&bases[place..], log_end)?;
+                break;
+            }
+            let (segment, is_whole) = match self.trusted(base_offset, next)? {
+                Some(segment) => (segment, true),
+                None => self.scan(base_offset)?,
+            };
+            log_end = segment.contents().next_offset;
+            segments.push(segment);
+            if !is_whole {
+                if self.recovery.damage.is_none() {
+                    self.cut_from(&bases[place + 1..], log_end)?;
+                }
+                break;
+            }
+        }
+        if self.recovery.damage.is_none() {
+            let place = format!("{}: the log ends before", self.folder);
+            self.recovery.damage = damage(log_end, self.recovery_point, &place);
+        }
+        Ok((segments, log_end))
+    }
+
+    /// A segment that need not be read.
+    fn trusted(
+        &self,
+        base_offset: Offset,
+        next: Option<Offset>,
+    ) -> Result<Option<Arc<Segment>>, LogError> {
+        let (was_clean, end) = (self.dir.was_clean(), next.unwrap_or(self.recovery_point));
+        if !was_clean && (next.is_none() || end > self.recovery_point) {
+            return Ok(None);
+        }
+        let disk = self.dir.disk();
+        let capacity_bytes = if next.is_none() { self.config.segment_bytes } else { 0 };
+        let segment = Segment::load(disk, &self.folder, base_offset, capacity_bytes)
+            .map_err(failed("open a segment in", &self.folder))?;
+        let Some(segment) = segment.filter(|segment| segment.contents().next_offset == end) else {
+            return Ok(None);
+        };
+        self.publish(&segment)?;
+        if next.is_none() {
+            // The active segment has its indexes in memory.
+            segment.position_before(end).map_err(unreadable)?;
+        }
+        Ok(Some(Arc::new(segment)))
+    }
+
+    /// Reads a segment. False when its valid prefix ends before the file does: then it is cut,
+    /// unless that would destroy what was durable.
+    fn scan(&mut self, base_offset: Offset) -> Result<(Arc<Segment>, bool), LogError> {
+        let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
+        let capacity_bytes = self.config.segment_bytes;
+        let segment = Segment::begin(disk, &self.folder, base_offset, capacity_bytes, now_ms)
+            .map_err(failed("open a segment in", &self.folder))?;
+        let (path, size_bytes) = (segment.path(names::LOG), segment.file().end());
+        let mut scanner =
+            Scanner::new(base_offset, size_bytes, self.leader_epoch, self.recovery_point);
+        let mut window_bytes = WINDOW_BYTES;
+        let fault = loop {
+            let start = scanner.position();
+            let end = start.saturating_add(window_bytes).min(size_bytes);
+            let window = segment.file().read(start..end).map_err(failed("read", &path))?;
+            let interval_bytes = self.config.index_interval_bytes;
+            match scanner.feed(&window, |position, header| {
+                segment.note(position, header, interval_bytes, now_ms);
+            }) {
+                Scanned::More { needed } => window_bytes = WINDOW_BYTES.max(needed as u64),
+                Scanned::End => break None,
+                Scanned::Fault(fault) => break Some(fault),
+            }
+        };
+        let valid_bytes = scanner.position();
+        self.leader_epoch = scanner.leader_epoch();
+        self.recovery.scanned_bytes += size_bytes;
+        if let Some(fault) = &fault {
+            let place = format!("{path}, byte {valid_bytes}: {fault}");
+            match damage(scanner.next_offset(), self.recovery_point, &place) {
+                Some(damage) => {
+                    tracing::error!(place, "durable records are damaged");
+                    self.recovery.damage = self.recovery.damage.take().or(Some(damage));
+                }
+                None if self.recovery.damage.is_none() => {
+                    tracing::warn!(place, bytes = size_bytes - valid_bytes, "torn tail is cut");
+                    self.recovery.truncated_bytes += size_bytes - valid_bytes;
+                    self.dir.written("cut", &path, segment.file().cut(valid_bytes))?;
+                }
+                None => {}
+            }
+        }
+        let published = segment.file().publish(valid_bytes);
+        published.map_err(failed("read", &path))?;
+        let segment = Arc::new(segment);
+        self.scanned.push(segment.clone());
+        Ok((segment, fault.is_none()))
+    }
+
+    /// Removes segments behind the log's end, unless they were durable.
+    fn cut_from(&mut self, bases: &[Offset], log_end: Offset) -> Result<(), LogError> {
+        let Some(first) = bases.first() else { return Ok(()) };
+        let place = format!("{}: the log ends before segment {first}", self.folder);
+        self.recovery.damage =
+            self.recovery.damage.take().or(damage(log_end, self.recovery_point, &place));
+        if self.recovery.damage.is_some() {
+            return Ok(());
+        }
+        for &base_offset in bases {
+            let path = names::file(&self.folder, base_offset, names::LOG);
+            let file = self.dir.disk().open(&path).map_err(failed("open", &path))?;
+            self.recovery.truncated_bytes += file.size_bytes().map_err(failed("read", &path))?;
+            self.unlink(&path)?;
+        }
+        Ok(())
+    }
+
+    /// A log that has lost what was durable: readable up to there, nothing is written.
+    fn damaged(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        log_end: Offset,
+        damage: Damage,
+    ) -> Result<Found, LogError> {
+        let path = format!("{}/{}", self.folder, names::LEADER_EPOCHS);
+        let stored = self.dir.disk().read(&path).ok();
+        let first = segments.first().map_or(log_end, |segment| segment.base_offset());
+        Ok(Found {
+            producers: Producers::new(self.dir.batches_remembered()),
+            snapshot: None,
+            epochs: stored.and_then(|bytes| checkpoint::read_epochs(&bytes)).unwrap_or_default(),
+            log_start: self.log_start.max(first),
+            segments,
+            log_end,
+            damage: Some(damage),
+        })
+    }
+
+    fn drop_segments(&self, segments: &[Arc<Segment>]) -> Result<(), LogError> {
+        segments.iter().try_for_each(|segment| self.unlink(&segment.path(names::LOG)))
+    }
+
+    /// An empty segment at the log's start.
+    fn restart(&mut self) -> Result<Arc<Segment>, LogError> {
+        let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
+        let capacity_bytes = self.config.segment_bytes;
+        let made = Segment::create(disk, &self.folder, self.log_start, capacity_bytes, now_ms);
+        let segment = Arc::new(self.dir.written("make a segment in", &self.folder, made)?);
+        self.scanned = vec![segment.clone()];
+        Ok(segment)
+    }
+
+    /// The epochs as stored; made anew from the batches when that is damaged.
+    fn epochs(
+        &self,
+        names: &[String],
+        segments: &[Arc<Segment>],
+    ) -> Result<LeaderEpochs, LogError> {
+        let path = format!("{}/{}", self.folder, names::LEADER_EPOCHS);
+        if names.iter().any(|name| name == names::LEADER_EPOCHS) {
+            let bytes = self.dir.disk().read(&path).map_err(failed("read", &path))?;
+            if let Some(epochs) = checkpoint::read_epochs(&bytes) {
+                return Ok(epochs);
+            }
+        }
+        tracing::warn!(path, "damaged or missing: made anew from the log");
+        let mut epochs = LeaderEpochs::new();
+        for segment in segments {
+            let walked = segment.walk(0, |_, header| {
+                if epochs.latest().is_none_or(|latest| latest < header.leader_epoch) {
+                    epochs.begin(header.leader_epoch, header.base_offset);
+                }
+                ControlFlow::<()>::Continue(())
+            });
+            walked.map_err(unreadable)?;
+        }
+        Ok(epochs)
+    }
+
+    /// The producers: the newest snapshot that is whole, and the batches after it.
+    fn producers(
+        &self,
+        names: &[String],
+        segments: &[Arc<Segment>],
+        log_end: Offset,
+    ) -> Result<(Producers, Option<Offset>), LogError> {
+        let remembered = self.dir.batches_remembered();
+        let (mut producers, mut from) = (Producers::new(remembered), None);
+        for offset in snapshots(names).into_iter().rev().filter(|offset| *offset <= log_end) {
+            let path = names::file(&self.folder, offset, names::SNAPSHOT);
+            let bytes = self.dir.disk().read(&path).map_err(failed("read", &path))?;
+            if let Some(known) = snapshot::read(&bytes, remembered) {
+                (producers, from) = (known, Some(offset));
+                break;
+            }
+            tracing::warn!(path, "damaged: the one before it is taken");
+        }
+        let (start, now_ms) = (from.unwrap_or_default(), self.dir.now_ms());
+        for segment in segments {
+            if segment.contents().next_offset <= start {
+                continue;
+            }
+            let position = segment.position_before(start).map_err(unreadable)?;
+            let walked = segment.walk(position, |_, header| {
+                if header.base_offset >= start {
+                    producers.record(header, now_ms);
+                }
+                ControlFlow::<()>::Continue(())
+            });
+            walked.map_err(unreadable)?;
+        }
+        Ok((producers, from))
+    }
+
+    /// Makes durable what was found, before anyone sees it: a crash of the broker alone leaves
+    /// bytes behind that the disk has not got yet. Removes what a cut has made wrong.
+    fn settle(
+        &self,
+        names: &[String],
+        segments: &[Arc<Segment>],
+        log_end: Offset,
+        producers: &Producers,
+        snapshot: Option<Offset>,
+    ) -> Result<Option<Offset>, LogError> {
+        let disk = self.dir.disk();
+        if self.scanned.is_empty() && snapshot == Some(log_end) {
+            return Ok(snapshot);
+        }
+        for segment in &self.scanned {
+            let path = segment.path(names::LOG);
+            self.dir.written("sync", &path, segment.file().sync())?;
+        }
+        for name in names {
+            let Some((offset, kind)) = names::parse_file(name) else { continue };
+            let is_stale = match kind {
+                names::SNAPSHOT => offset > log_end,
+                names::INDEX | names::TIME_INDEX | names::SUMMARY => {
+                    !segments.iter().any(|segment| segment.base_offset() == offset)
+                        || self.scanned.iter().any(|segment| segment.base_offset() == offset)
+                }
+                _ => false,
+            };
+            if is_stale {
+                self.unlink(&format!("{}/{name}", self.folder))?;
+            }
+        }
+        if snapshot != Some(log_end) {
+            let path = names::file(&self.folder, log_end, names::SNAPSHOT);
+            let written = disk.put(&path, &snapshot::write(producers)).and_then(|file| file.sync());
+            self.dir.written("write", &path, written)?;
+        }
+        self.dir.written("sync", &self.folder, disk.sync_dir(&self.folder))?;
+        // Now that the newest is durable, one older is enough for the case that it rots.
+        let older: Vec<Offset> =
+            snapshots(names).into_iter().filter(|offset| *offset < log_end).collect();
+        for &offset in older.iter().rev().skip(1) {
+            self.unlink(&names::file(&self.folder, offset, names::SNAPSHOT))?;
+        }
+        for segment in self.scanned.iter().filter(|segment| !is_last(segments, segment)) {
+            let path = segment.path(names::LOG);
+            match segment.seal() {
+                Err(error) if crate::disk::is_full(&error) => {}
+                result => self.dir.written("seal", &path, result)?,
+            }
+        }
+        Ok(Some(log_end))
+    }
+
+    fn publish(&self, segment: &Segment) -> Result<(), LogError> {
+        let file = segment.file();
+        file.publish(file.end()).map_err(failed("read", &segment.path(names::LOG)))
+    }
+
+    fn unlink(&self, path: &str) -> Result<(), LogError> {
+        match self.dir.disk().unlink(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => self.dir.written("remove", path, result),
+        }
+    }
+}
+
+fn is_last(segments: &[Arc<Segment>], segment: &Arc<Segment>) -> bool {
+    segments.last().is_some_and(|last| Arc::ptr_eq(last, segment))
+}
+
+/// The offsets of the snapshots, ascending.
+fn snapshots(names: &[String]) -> Vec<Offset> {
+    let offset = |name: &String| {
+        names::parse_file(name)
+            .and_then(|(offset, kind)| (kind == names::SNAPSHOT).then_some(offset))
+    };
+    let mut offsets: Vec<Offset> = names.iter().filter_map(offset).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
+/// A log that cannot be read back while it is opened.
+fn unreadable(error: ReadError) -> LogError {
+    let path = match &error {
+        ReadError::Corrupt { path, .. } | ReadError::Disk { path, .. } => path.clone(),
+        other => other.to_string(),
+    };
+    LogError::Disk { doing: "read", path, source: io::Error::other(error) }
+}

@@ -1,0 +1,467 @@
+//! A segment: one log file and its two indexes. Batches from its base offset on, in order.
+//!
+//! The indexes of a segment that is read or written often are in memory; those of older ones come
+//! from their files when someone asks, and are made anew from the log when the files do not fit.
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use weir_protocol::records::batch::{BatchHeader, HEADER_BYTES, RecordBatch};
+use weir_protocol::records::{BatchError, Offset};
+
+use crate::disk::Disk;
+use crate::disk::growing_file::{GrowError, GrowingFile};
+use crate::log::config::LogConfig;
+use crate::log::error::ReadError;
+use crate::log::index::{OffsetIndex, TimeIndex};
+use crate::log::names;
+use crate::log::summary::{Contents, Summary};
+use crate::log::walk::{Selection, headers, select};
+
+/// How much is read at once by those who walk a file.
+pub(super) const WINDOW_BYTES: u64 = 1 << 20;
+/// What a cold read takes in beyond the bytes asked for: the way from an index entry to the batch.
+const SLACK_BYTES: u64 = 32 << 10;
+
+/// A log file and its indexes.
+#[derive(Debug)]
+pub(super) struct Segment {
+    disk: Arc<dyn Disk>,
+    folder: String,
+    file: Arc<GrowingFile>,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    contents: Contents,
+    /// Absent until someone asks.
+    indexes: Option<Indexes>,
+    /// Log bytes since the last index entry.
+    unindexed_bytes: u64,
+    /// The last offset of the first batch with the latest timestamp.
+    latest_offset: Offset,
+}
+
+#[derive(Debug)]
+struct Indexes {
+    offsets: OffsetIndex,
+    times: TimeIndex,
+}
+
+impl Indexes {
+    fn new(base_offset: Offset) -> Indexes {
+        Indexes { offsets: OffsetIndex::new(base_offset), times: TimeIndex::new(base_offset) }
+    }
+}
+
+/// The first batch that is asked for, when it alone is bigger than what is asked for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum FirstBatch {
+    /// Comes all the same: a reader with a small bound would never get on.
+    Whole,
+    /// Does not come.
+    Bounded,
+}
+
+/// What a reader asks for.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) from: Offset,
+    pub(super) bytes_max: usize,
+    pub(super) first_batch: FirstBatch,
+}
+
+impl Segment {
+    /// Makes an empty segment. Its name is not durable yet.
+    pub(super) fn create(
+        disk: &Arc<dyn Disk>,
+        folder: &str,
+        base_offset: Offset,
+        capacity_bytes: u32,
+        now_ms: i64,
+    ) -> io::Result<Segment> {
+        let path = names::file(folder, base_offset, names::LOG);
+        let file = GrowingFile::create(disk.as_ref(), &path, u64::from(capacity_bytes))?;
+        let contents = Contents::empty(base_offset, now_ms);
+        Ok(Segment::new(disk, folder, file, contents, Some(Indexes::new(base_offset))))
+    }
+
+    /// Takes over a file whose batches are yet to be shown to [`Segment::note`]. `size_bytes` is
+    /// how much of it counts, `capacity_bytes` how far it may grow.
+    pub(super) fn begin(
+        disk: &Arc<dyn Disk>,
+        folder: &str,
+        base_offset: Offset,
+        capacity_bytes: u32,
+        now_ms: i64,
+    ) -> io::Result<Segment> {
+        let file = disk.open(&names::file(folder, base_offset, names::LOG))?;
+        let size_bytes = file.size_bytes()?;
+        let file = GrowingFile::new(file, size_bytes, u64::from(capacity_bytes));
+        let contents = Contents::empty(base_offset, now_ms);
+        Ok(Segment::new(disk, folder, file, contents, Some(Indexes::new(base_offset))))
+    }
+
+    /// Opens a segment by its summary; `None` when that is missing or does not fit the file.
+    pub(super) fn load(
+        disk: &Arc<dyn Disk>,
+        folder: &str,
+        base_offset: Offset,
+        capacity_bytes: u32,
+    ) -> io::Result<Option<Segment>> {
+        let Some(summary) = read_summary(disk.as_ref(), folder, base_offset)? else {
+            return Ok(None);
+        };
+        let contents = summary.contents;
+        let file = disk.open(&names::file(folder, base_offset, names::LOG))?;
+        let size_bytes = file.size_bytes()?;
+        if contents.base_offset != base_offset || contents.size_bytes != size_bytes {
+            return Ok(None);
+        }
+        let file = GrowingFile::new(file, size_bytes, u64::from(capacity_bytes));
+        Ok(Some(Segment::new(disk, folder, file, contents, None)))
+    }
+
+    fn new(
+        disk: &Arc<dyn Disk>,
+        folder: &str,
+        file: GrowingFile,
+        contents: Contents,
+        indexes: Option<Indexes>,
+    ) -> Segment {
+        let state =
+            State { contents, indexes, unindexed_bytes: 0, latest_offset: contents.base_offset };
+        Segment {
+            disk: disk.clone(),
+            folder: folder.to_owned(),
+            file: Arc::new(file),
+            state: RwLock::new(state),
+        }
+    }
+
+    pub(super) fn file(&self) -> &Arc<GrowingFile> {
+        &self.file
+    }
+
+    pub(super) fn contents(&self) -> Contents {
+        self.read_state().contents
+    }
+
+    pub(super) fn base_offset(&self) -> Offset {
+        self.contents().base_offset
+    }
+
+    pub(super) fn path(&self, kind: &str) -> String {
+        names::file(&self.folder, self.base_offset(), kind)
+    }
+
+    /// Whether this batch must go to a new segment: Kafka's rules.
+    pub(super) fn is_full_for(&self, header: &BatchHeader, config: &LogConfig) -> bool {
+        let state = self.read_state();
+        let contents = &state.contents;
+        if contents.size_bytes == 0 {
+            // An empty segment only lacks room if it was made when segments were smaller.
+            return header.size_bytes() as u64 > self.file.capacity_bytes();
+        }
+        let size_max = u64::from(config.segment_bytes).min(self.file.capacity_bytes());
+        let span_ms = header.max_timestamp_ms.saturating_sub(contents.first_timestamp_ms);
+        let has_times = contents.first_timestamp_ms >= 0 && header.max_timestamp_ms >= 0;
+        let index_bytes_max = config.segment_index_bytes as usize;
+        contents.size_bytes + header.size_bytes() as u64 > size_max
+            || has_times && span_ms > config.segment_ms
+            || header.last_offset() - contents.base_offset > i64::from(i32::MAX)
+            || state.indexes.as_ref().is_some_and(|indexes| {
+                indexes.offsets.size_bytes() + 8 > index_bytes_max
+                    || indexes.times.size_bytes() + 24 > index_bytes_max
+            })
+    }
+
+    /// Appends a batch whose offsets are assigned, and returns where the file then ends.
+    pub(super) fn append(
+        &self,
+        header_bytes: &[u8; HEADER_BYTES],
+        body: &[u8],
+        header: &BatchHeader,
+        index_interval_bytes: u32,
+        now_ms: i64,
+    ) -> Result<u64, GrowError> {
+        let position = self.file.append(&[header_bytes, body])?;
+        self.note(position, header, index_interval_bytes, now_ms);
+        Ok(position + header.size_bytes() as u64)
+    }
+
+    /// Takes a batch that stands at the end into indexes and contents.
+    pub(super) fn note(
+        &self,
+        position: u64,
+        header: &BatchHeader,
+        index_interval_bytes: u32,
+        now_ms: i64,
+    ) {
+        let mut state = self.write_state();
+        let state = &mut *state;
+        if header.max_timestamp_ms > state.contents.max_timestamp_ms {
+            state.latest_offset = header.last_offset();
+        }
+        state.contents.add(header, now_ms);
+        if let Some(indexes) = &mut state.indexes {
+            if state.unindexed_bytes > u64::from(index_interval_bytes) {
+                indexes.offsets.append(header.last_offset(), position);
+                if state.contents.max_timestamp_ms >= 0 {
+                    indexes.times.append(state.contents.max_timestamp_ms, state.latest_offset);
+                }
+                state.unindexed_bytes = 0;
+            }
+            state.unindexed_bytes += header.size_bytes() as u64;
+        }
+    }
+
+    /// Writes indexes and summary. None of it is durable: all of it can be made anew.
+    pub(super) fn seal(&self) -> io::Result<()> {
+        let summary = {
+            let mut state = self.write_state();
+            let (contents, latest_offset) = (state.contents, state.latest_offset);
+            // Without them in memory, the files are there.
+            let Some(indexes) = &mut state.indexes else { return Ok(()) };
+            if contents.max_timestamp_ms >= 0 && contents.size_bytes > 0 {
+                indexes.times.append(contents.max_timestamp_ms, latest_offset);
+            }
+            let (index, time_index) = (indexes.offsets.to_bytes(), indexes.times.to_bytes());
+            drop(state);
+            self.disk.put(&self.path(names::INDEX), &index)?;
+            self.disk.put(&self.path(names::TIME_INDEX), &time_index)?;
+            Summary {
+                contents,
+                index_checksum: crc32fast::hash(&index),
+                time_index_checksum: crc32fast::hash(&time_index),
+            }
+        };
+        self.disk.put(&self.path(names::SUMMARY), &summary.to_bytes())?;
+        Ok(())
+    }
+
+    /// Gives memory back that a segment needs only while it is read often. Nothing is lost: the
+    /// indexes come back from their files, or from the log.
+    pub(super) fn cool(&self) {
+        self.file.unmap();
+        self.write_state().indexes = None;
+    }
+
+    /// Batches from the one that holds the asked offset on, out of the map; `None` without a map.
+    pub(super) fn read_mapped(&self, asked: &Asked) -> Result<Option<Found>, ReadError> {
+        let readable = self.file.readable();
+        let start = self.position_before(asked.from)?.min(readable);
+        let Some(bytes) = self.file.mapped_slice(start..readable) else { return Ok(None) };
+        let skip = |limit: usize| {
+            let state = self.read_state();
+            let known = state.indexes.as_ref()?.offsets.batch_before(start + limit as u64);
+            usize::try_from(known.checked_sub(start)?).ok()
+        };
+        let selection = select(&bytes, 0, asked.from, asked.bytes_max, skip)
+            .map_err(|(at, source)| self.corrupt(start + at as u64, source))?;
+        Ok(Some(match selection {
+            Selection::Range { start, end } => Found::Batches(bytes.slice(start..end)),
+            Selection::TooBig { start, end } => Found::first(asked, bytes.slice(start..end)),
+            Selection::Before => Found::Before,
+            Selection::Cut { start: at, .. } => {
+                return Err(self.corrupt(start + at as u64, cut(readable, start + at as u64)));
+            }
+        }))
+    }
+
+    /// The same out of the file. Blocks.
+    pub(super) fn read_file(&self, asked: &Asked) -> Result<Found, ReadError> {
+        let readable = self.file.readable();
+        let mut start = self.position_before(asked.from)?.min(readable);
+        let mut window_bytes = (asked.bytes_max as u64).saturating_add(SLACK_BYTES);
+        loop {
+            let end = start.saturating_add(window_bytes).min(readable);
+            let bytes = self.bytes(start..end)?;
+            let selection = select(&bytes, 0, asked.from, asked.bytes_max, |_| None)
+                .map_err(|(at, source)| self.corrupt(start + at as u64, source))?;
+            match selection {
+                Selection::Range { start, end } => {
+                    return Ok(Found::Batches(bytes.slice(start..end)));
+                }
+                Selection::TooBig { start, end } => {
+                    return Ok(Found::first(asked, bytes.slice(start..end)));
+                }
+                Selection::Before if end == readable => return Ok(Found::Before),
+                Selection::Before => start = end,
+                Selection::Cut { start: at, .. } if end == readable => {
+                    let at = start + at as u64;
+                    return Err(self.corrupt(at, cut(readable, at)));
+                }
+                Selection::Cut { start: at, end } => {
+                    let needed = end.map_or(0, |end| end - at) as u64;
+                    window_bytes = window_bytes.max(needed);
+                    start += at as u64;
+                }
+            }
+        }
+    }
+
+    /// Shows the header of each readable batch from `position` on, which must be a batch's
+    /// beginning. Blocks.
+    pub(super) fn walk<B>(
+        &self,
+        position: u64,
+        mut visit: impl FnMut(u64, &BatchHeader) -> ControlFlow<B>,
+    ) -> Result<Option<B>, ReadError> {
+        let readable = self.file.readable();
+        let (mut start, mut window_bytes) = (position, WINDOW_BYTES);
+        while start < readable {
+            let end = start.saturating_add(window_bytes).min(readable);
+            let bytes = self.bytes(start..end)?;
+            let begin = start;
+            for step in headers(&bytes, 0) {
+                match step {
+                    Ok((at, header)) => {
+                        if let ControlFlow::Break(found) = visit(begin + at as u64, &header) {
+                            return Ok(Some(found));
+                        }
+                        start = begin + (at + header.size_bytes()) as u64;
+                    }
+                    Err((_, BatchError::Truncated { needed, .. })) if end < readable => {
+                        window_bytes = window_bytes.max(needed as u64);
+                    }
+                    Err((at, error)) => return Err(self.corrupt(begin + at as u64, error)),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole batch at `position`. Blocks.
+    pub(super) fn batch_at(
+        &self,
+        position: u64,
+        header: &BatchHeader,
+    ) -> Result<RecordBatch, ReadError> {
+        let bytes = self.bytes(position..position + header.size_bytes() as u64)?;
+        RecordBatch::parse(bytes).map_err(|error| self.corrupt(position, error))
+    }
+
+    /// A position from which a walk finds `offset`.
+    pub(super) fn position_before(&self, offset: Offset) -> Result<u64, ReadError> {
+        self.with_indexes(|indexes| indexes.offsets.position_before(offset))
+    }
+
+    /// A position from which a walk finds the first record that is not older than `timestamp_ms`.
+    pub(super) fn position_before_time(&self, timestamp_ms: i64) -> Result<u64, ReadError> {
+        self.with_indexes(|indexes| {
+            indexes.offsets.position_before(indexes.times.offset_before(timestamp_ms))
+        })
+    }
+
+    fn with_indexes<R>(&self, ask: impl FnOnce(&Indexes) -> R) -> Result<R, ReadError> {
+        if let Some(indexes) = &self.read_state().indexes {
+            return Ok(ask(indexes));
+        }
+        let contents = self.contents();
+        let indexes = match self.load_indexes(&contents) {
+            Ok(Some(indexes)) => indexes,
+            Ok(None) => self.rebuild_indexes(contents.base_offset)?,
+            Err(source) => return Err(self.unreadable(source)),
+        };
+        let answer = ask(&indexes);
+        self.write_state().indexes = Some(indexes);
+        Ok(answer)
+    }
+
+    /// The indexes from their files, if those are what the summary says.
+    fn load_indexes(&self, contents: &Contents) -> io::Result<Option<Indexes>> {
+        let base_offset = contents.base_offset;
+        let summary = read_summary(self.disk.as_ref(), &self.folder, base_offset)?;
+        let Some(summary) = summary.filter(|summary| summary.contents == *contents) else {
+            return Ok(None);
+        };
+        let index = read(self.disk.as_ref(), &self.path(names::INDEX))?;
+        let time_index = read(self.disk.as_ref(), &self.path(names::TIME_INDEX))?;
+        let is_known = crc32fast::hash(&index) == summary.index_checksum
+            && crc32fast::hash(&time_index) == summary.time_index_checksum;
+        let offsets = OffsetIndex::parse(base_offset, &index).filter(|_| is_known);
+        let times = TimeIndex::parse(base_offset, &time_index);
+        Ok(offsets.zip(times).map(|(offsets, times)| Indexes { offsets, times }))
+    }
+
+    /// Makes the indexes anew from the log. Its own interval does: no reader counts on one.
+    fn rebuild_indexes(&self, base_offset: Offset) -> Result<Indexes, ReadError> {
+        let mut indexes = Indexes::new(base_offset);
+        let (mut indexed, mut latest_ms, mut latest_offset) = (0, -1, base_offset);
+        self.walk(0, |position, header| {
+            if header.max_timestamp_ms > latest_ms {
+                (latest_ms, latest_offset) = (header.max_timestamp_ms, header.last_offset());
+            }
+            if position - indexed > u64::from(LogConfig::default().index_interval_bytes) {
+                indexes.offsets.append(header.last_offset(), position);
+                indexes.times.append(latest_ms, latest_offset);
+                indexed = position;
+            }
+            ControlFlow::<()>::Continue(())
+        })?;
+        Ok(indexes)
+    }
+
+    /// Readable bytes: of the map where there is one, else of the file.
+    fn bytes(&self, range: std::ops::Range<u64>) -> Result<Bytes, ReadError> {
+        match self.file.mapped_slice(range.clone()) {
+            Some(bytes) => Ok(bytes),
+            None => self.file.read(range).map_err(|source| self.unreadable(source)),
+        }
+    }
+
+    fn corrupt(&self, position: u64, source: BatchError) -> ReadError {
+        ReadError::Corrupt { path: self.path(names::LOG), position, source }
+    }
+
+    fn unreadable(&self, source: io::Error) -> ReadError {
+        ReadError::Disk { path: self.path(names::LOG), source }
+    }
+
+    fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_state(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a segment has of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Whole batches.
+    Batches(Bytes),
+    /// Nothing: all its batches end before the asked offset.
+    Before,
+}
+
+impl Found {
+    /// The answer when the first batch alone is bigger than what was asked for.
+    fn first(asked: &Asked, batch: Bytes) -> Found {
+        match asked.first_batch {
+            FirstBatch::Whole => Found::Batches(batch),
+            FirstBatch::Bounded => Found::Batches(Bytes::new()),
+        }
+    }
+}
+
+fn cut(readable: u64, position: u64) -> BatchError {
+    let available = usize::try_from(readable - position).unwrap_or(usize::MAX);
+    BatchError::Truncated { needed: HEADER_BYTES, available }
+}
+
+fn read_summary(disk: &dyn Disk, folder: &str, base_offset: Offset) -> io::Result<Option<Summary>> {
+    Ok(Summary::parse(&read(disk, &names::file(folder, base_offset, names::SUMMARY))?))
+}
+
+/// A small file; empty when there is none.
+fn read(disk: &dyn Disk, path: &str) -> io::Result<Vec<u8>> {
+    match disk.read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}

@@ -1,0 +1,207 @@
+//! PURE. May this batch be appended: the checks in Kafka's order, each with Kafka's answer.
+//!
+//! The header and the checksum are looked at always; the records only where the topic asks for it.
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use kafka_protocol::error::ResponseError;
+use weir_protocol::records::batch::{BatchHeader, RecordBatch};
+use weir_protocol::records::{BatchError, Offset};
+
+use crate::log::config::{LogConfig, TimestampType};
+
+/// The most that the records of one batch may decompress to when they are walked.
+pub const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
+
+/// Says that a record has no time.
+const NO_TIMESTAMP: i64 = -1;
+
+/// Who made a batch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client: it may only send data.
+    Client,
+    /// The broker itself, for its internal topics.
+    Broker,
+}
+
+/// Why a batch is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBatch {
+    /// Offsets are the broker's to give.
+    #[error("the batch has base offset {found}, a producer's batch has 0")]
+    BaseOffset {
+        /// What it has.
+        found: Offset,
+    },
+    /// It is bigger than the topic allows.
+    #[error("the batch has {found} bytes, max.message.bytes is {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        found: usize,
+        /// The topic's bound.
+        bytes_max: u32,
+    },
+    /// It fits into no segment.
+    #[error("the batch has {found} bytes, segment.bytes is {bytes_max}")]
+    LargerThanSegment {
+        /// Its size.
+        found: usize,
+        /// The topic's bound.
+        bytes_max: u32,
+    },
+    /// Its bytes are not those that were sent.
+    #[error("the batch is corrupt: {0}")]
+    Corrupt(BatchError),
+    /// A count in its header cannot be.
+    #[error("the batch claims {count} records and last offset delta {last_offset_delta}")]
+    Count {
+        /// How many records it claims.
+        count: i32,
+        /// And where the last one stands.
+        last_offset_delta: i32,
+    },
+    /// Control batches are the broker's.
+    #[error("a producer must not send control batches")]
+    Control,
+    /// Transactions need a coordinator, which has not heard of this one.
+    #[error("the batch belongs to a transaction that is not open")]
+    Transaction,
+    /// A producer id without a sequence.
+    #[error("producer {producer_id} sent sequence {base_sequence}")]
+    Sequence {
+        /// Whose.
+        producer_id: i64,
+        /// What it sent.
+        base_sequence: i32,
+    },
+    /// A codec that nobody knows.
+    #[error("{0}")]
+    Compression(BatchError),
+    /// The append time is the broker's to give.
+    #[error("a producer must not set the LogAppendTime bit")]
+    AppendTime,
+    /// A record claims to be from too far away.
+    #[error("timestamp {timestamp_ms} is outside {oldest_ms}..={newest_ms}")]
+    Timestamp {
+        /// What a record claims.
+        timestamp_ms: i64,
+        /// The oldest that is taken.
+        oldest_ms: i64,
+        /// The newest that is taken.
+        newest_ms: i64,
+    },
+    /// Its records are not what the header says.
+    #[error("the batch's records are invalid: {0}")]
+    Records(BatchError),
+}
+
+impl InvalidBatch {
+    /// The code for the client.
+    #[must_use]
+    pub fn error_code(&self) -> ResponseError {
+        match self {
+            InvalidBatch::TooLarge { .. } => ResponseError::MessageTooLarge,
+            InvalidBatch::LargerThanSegment { .. } => ResponseError::RecordListTooLarge,
+            InvalidBatch::Corrupt(_) => ResponseError::CorruptMessage,
+            InvalidBatch::Compression(_) => ResponseError::UnsupportedCompressionType,
+            InvalidBatch::Transaction => ResponseError::InvalidTxnState,
+            InvalidBatch::AppendTime | InvalidBatch::Timestamp { .. } => {
+                ResponseError::InvalidTimestamp
+            }
+            InvalidBatch::BaseOffset { .. }
+            | InvalidBatch::Count { .. }
+            | InvalidBatch::Control
+            | InvalidBatch::Sequence { .. }
+            | InvalidBatch::Records(_) => ResponseError::InvalidRecord,
+        }
+    }
+}
+
+/// Checks a batch and returns what to append: the batch itself, or, where the topic bears the time
+/// of the append or the header lied about the latest timestamp, a copy that says so.
+///
+/// # Errors
+/// The first check that it fails.
+pub fn validate<'a>(
+    batch: &'a RecordBatch,
+    config: &LogConfig,
+    origin: Origin,
+    now_ms: i64,
+) -> Result<Cow<'a, RecordBatch>, InvalidBatch> {
+    check_header(batch, config, origin)?;
+    let header = batch.header();
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        if config.validates_records {
+            batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
+        }
+        return Ok(Cow::Owned(batch.with_log_append_time(now_ms)));
+    }
+    let mut max_timestamp_ms = header.max_timestamp_ms;
+    if config.validates_records {
+        let records = batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
+        max_timestamp_ms = records.max_timestamp_ms;
+    }
+    if origin == Origin::Client {
+        let oldest_ms = now_ms.saturating_sub(config.timestamp_before_max_ms);
+        let newest_ms = now_ms.saturating_add(config.timestamp_after_max_ms);
+        for timestamp_ms in [header.base_timestamp_ms, max_timestamp_ms] {
+            let is_near = (oldest_ms..=newest_ms).contains(&timestamp_ms);
+            if timestamp_ms != NO_TIMESTAMP && !is_near {
+                return Err(InvalidBatch::Timestamp { timestamp_ms, oldest_ms, newest_ms });
+            }
+        }
+    }
+    if max_timestamp_ms == header.max_timestamp_ms {
+        return Ok(Cow::Borrowed(batch));
+    }
+    Ok(Cow::Owned(with_max_timestamp(batch, max_timestamp_ms)))
+}
+
+fn check_header(
+    batch: &RecordBatch,
+    config: &LogConfig,
+    origin: Origin,
+) -> Result<(), InvalidBatch> {
+    let BatchHeader { record_count: count, last_offset_delta, base_sequence, producer_id, .. } =
+        *batch.header();
+    let header = batch.header();
+    let found = batch.bytes().len();
+    let is_client = origin == Origin::Client;
+    if is_client && header.base_offset != Offset(0) {
+        return Err(InvalidBatch::BaseOffset { found: header.base_offset });
+    }
+    if is_client && found > config.batch_bytes_max as usize {
+        return Err(InvalidBatch::TooLarge { found, bytes_max: config.batch_bytes_max });
+    }
+    batch.check_crc().map_err(InvalidBatch::Corrupt)?;
+    if count <= 0 || last_offset_delta != count - 1 {
+        return Err(InvalidBatch::Count { count, last_offset_delta });
+    }
+    if is_client && header.is_control() {
+        return Err(InvalidBatch::Control);
+    }
+    if is_client && header.is_transactional() {
+        return Err(InvalidBatch::Transaction);
+    }
+    if producer_id >= 0 && base_sequence < 0 && !header.is_control() {
+        return Err(InvalidBatch::Sequence { producer_id, base_sequence });
+    }
+    header.compression().map_err(InvalidBatch::Compression)?;
+    if is_client && header.has_log_append_time() {
+        return Err(InvalidBatch::AppendTime);
+    }
+    if found > config.segment_bytes as usize {
+        return Err(InvalidBatch::LargerThanSegment { found, bytes_max: config.segment_bytes });
+    }
+    Ok(())
+}
+
+/// The same batch with the latest time that its records really bear. This is a copy.
+fn with_max_timestamp(batch: &RecordBatch, max_timestamp_ms: i64) -> RecordBatch {
+    let mut bytes = BytesMut::from(&batch.bytes()[..]);
+    bytes[35..43].copy_from_slice(&max_timestamp_ms.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    RecordBatch::parse(bytes.freeze()).expect("neither its size nor its magic was touched")
+}

@@ -1,0 +1,314 @@
+//! PURE. Idempotent producers: which sequence may follow, and what is a repeat.
+//!
+//! Of each producer the last five batches are remembered. A repeat of one of them is answered with
+//! the offsets that it got the first time; a producer that nobody remembers may begin anywhere,
+//! since only the broker can have forgotten it.
+//!
+//! ```text
+//! same epoch, same first and last sequence as a remembered batch   a repeat
+//! same epoch, first sequence = last + 1 (0 after the greatest)     may follow
+//! higher epoch, first sequence 0                                   may follow
+//! lower epoch                                                      INVALID_PRODUCER_EPOCH
+//! anything else                                                    OUT_OF_ORDER_SEQUENCE_NUMBER
+//! ```
+use std::collections::{BTreeMap, VecDeque};
+
+use kafka_protocol::error::ResponseError;
+use weir_protocol::records::Offset;
+use weir_protocol::records::batch::{BatchHeader, sequence_after};
+
+/// How many batches of each producer are remembered.
+pub const BATCHES_REMEMBERED: usize = 5;
+
+/// A batch that was appended, as far as a repeat of it must be answered.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ProducedBatch {
+    /// The producer sequence of its first record.
+    pub first_sequence: i32,
+    /// The producer sequence of its last record.
+    pub last_sequence: i32,
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// The offset of its last record.
+    pub last_offset: Offset,
+    /// Its time of append if it bears one, else -1.
+    pub log_append_time_ms: i64,
+}
+
+/// What is remembered of one producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// Its newest epoch.
+    pub epoch: i16,
+    /// When it last appended, by the broker's clock.
+    pub last_append_ms: i64,
+    /// Its last batches in this epoch, oldest first; never empty.
+    pub batches: VecDeque<ProducedBatch>,
+}
+
+/// All producers of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producers {
+    by_id: BTreeMap<i64, Producer>,
+    batches_remembered: usize,
+}
+
+/// What to do with a batch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be appended.
+    Append,
+    /// It is there already.
+    Duplicate(ProducedBatch),
+}
+
+/// Why a batch may not follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProducerError {
+    /// A gap, a step back, or a repeat of something long forgotten.
+    #[error("producer {producer_id}: sequence {got} does not follow, {expected} does")]
+    OutOfOrder {
+        /// Whose.
+        producer_id: i64,
+        /// The first sequence of the batch.
+        got: i32,
+        /// The one that would have followed.
+        expected: i32,
+    },
+    /// A producer that was replaced by a newer one with the same id.
+    #[error("producer {producer_id}: epoch {got} is older than {known}")]
+    OldEpoch {
+        /// Whose.
+        producer_id: i64,
+        /// The batch's epoch.
+        got: i16,
+        /// The newest one.
+        known: i16,
+    },
+}
+
+impl ProducerError {
+    /// The code for the client.
+    #[must_use]
+    pub fn error_code(&self) -> ResponseError {
+        match self {
+            ProducerError::OutOfOrder { .. } => ResponseError::OutOfOrderSequenceNumber,
+            ProducerError::OldEpoch { .. } => ResponseError::InvalidProducerEpoch,
+        }
+    }
+}
+
+impl Producers {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(batches_remembered: usize) -> Producers {
+        Producers { by_id: BTreeMap::new(), batches_remembered }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (i64, &Producer)> {
+        self.by_id.iter().map(|(id, producer)| (*id, producer))
+    }
+
+    /// Takes over what a snapshot says of one producer.
+    pub fn restore(&mut self, producer_id: i64, mut producer: Producer) {
+        let excess = producer.batches.len().saturating_sub(self.batches_remembered);
+        producer.batches.drain(..excess);
+        self.by_id.insert(producer_id, producer);
+    }
+
+    /// Whether a batch may be appended. Batches without a producer always may.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn check(&self, header: &BatchHeader) -> Result<Verdict, ProducerError> {
+        let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = *header;
+        // Markers of transactions have a producer but no sequence.
+        if producer_id < 0 || header.is_control() {
+            return Ok(Verdict::Append);
+        }
+        let Some(known) = self.by_id.get(&producer_id) else { return Ok(Verdict::Append) };
+        if producer_epoch < known.epoch {
+            let known = known.epoch;
+            return Err(ProducerError::OldEpoch { producer_id, got: producer_epoch, known });
+        }
+        let mut expected = 0;
+        if producer_epoch == known.epoch {
+            let repeated = known.batches.iter().find(|batch| {
+                batch.first_sequence == base_sequence
+                    && batch.last_sequence == header.last_sequence()
+            });
+            if let Some(batch) = repeated {
+                return Ok(Verdict::Duplicate(*batch));
+            }
+            let Some(last) = known.batches.back() else { return Ok(Verdict::Append) };
+            expected = sequence_after(last.last_sequence, 1);
+        }
+        if base_sequence == expected {
+            Ok(Verdict::Append)
+        } else {
+            Err(ProducerError::OutOfOrder { producer_id, got: base_sequence, expected })
+        }
+    }
+
+    /// Remembers a batch that was appended with the offsets of `header`.
+    pub fn record(&mut self, header: &BatchHeader, now_ms: i64) {
+        if header.producer_id < 0 || header.is_control() || header.base_sequence < 0 {
+            return;
+        }
+        let epoch = header.producer_epoch;
+        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer {
+            epoch,
+            last_append_ms: now_ms,
+            batches: VecDeque::new(),
+        });
+        if producer.epoch != epoch {
+            producer.epoch = epoch;
+            producer.batches.clear();
+        }
+        producer.last_append_ms = now_ms;
+        if producer.batches.len() >= self.batches_remembered {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(ProducedBatch {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            log_append_time_ms: if header.has_log_append_time() {
+                header.max_timestamp_ms
+            } else {
+                -1
+            },
+        });
+    }
+
+    /// Forgets those that have been silent for longer than `silence_max_ms`.
+    pub fn expire(&mut self, now_ms: i64, silence_max_ms: i64) {
+        let oldest_ms = now_ms.saturating_sub(silence_max_ms);
+        self.by_id.retain(|_, producer| producer.last_append_ms >= oldest_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(epoch: i16, base_sequence: i32, count: i32, base_offset: i64) -> BatchHeader {
+        BatchHeader {
+            base_offset: Offset(base_offset),
+            batch_length: 100,
+            leader_epoch: 0,
+            magic: 2,
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: count - 1,
+            base_timestamp_ms: 0,
+            max_timestamp_ms: 0,
+            producer_id: 7,
+            producer_epoch: epoch,
+            base_sequence,
+            record_count: count,
+        }
+    }
+
+    /// Producer 7 in epoch 1 after six batches of ten: sequences 0..60 at offsets 100..160.
+    fn after_six() -> Producers {
+        let mut producers = Producers::new(BATCHES_REMEMBERED);
+        for number in 0..6 {
+            let header = batch(1, number * 10, 10, 100 + i64::from(number) * 10);
+            assert_eq!(producers.check(&header), Ok(Verdict::Append));
+            producers.record(&header, 1000);
+        }
+        producers
+    }
+
+    fn out_of_order(got: i32, expected: i32) -> Result<Verdict, ProducerError> {
+        Err(ProducerError::OutOfOrder { producer_id: 7, got, expected })
+    }
+
+    #[test]
+    fn each_of_the_last_five_batches_is_answered_with_its_first_offsets() {
+        let producers = after_six();
+        for number in 1..6 {
+            let Ok(Verdict::Duplicate(seen)) = producers.check(&batch(1, number * 10, 10, 0))
+            else {
+                panic!("batch {number} is not known");
+            };
+            assert_eq!(seen.base_offset, Offset(100 + i64::from(number) * 10));
+            assert_eq!(seen.last_offset, Offset(109 + i64::from(number) * 10));
+        }
+        assert_eq!(producers.check(&batch(1, 0, 10, 0)), out_of_order(0, 60));
+    }
+
+    #[test]
+    fn only_the_very_same_sequences_are_a_repeat() {
+        assert_eq!(after_six().check(&batch(1, 50, 9, 0)), out_of_order(50, 60));
+        assert_eq!(after_six().check(&batch(1, 51, 9, 0)), out_of_order(51, 60));
+    }
+
+    #[test]
+    fn the_next_sequence_may_follow_and_a_gap_may_not() {
+        assert_eq!(after_six().check(&batch(1, 60, 1, 0)), Ok(Verdict::Append));
+        assert_eq!(after_six().check(&batch(1, 61, 1, 0)), out_of_order(61, 60));
+    }
+
+    #[test]
+    fn after_the_greatest_sequence_comes_zero() {
+        let mut producers = Producers::new(BATCHES_REMEMBERED);
+        producers.record(&batch(0, i32::MAX - 1, 2, 0), 0);
+        assert_eq!(producers.check(&batch(0, 0, 1, 0)), Ok(Verdict::Append));
+        assert_eq!(producers.check(&batch(0, i32::MIN, 1, 0)), out_of_order(i32::MIN, 0));
+
+        let mut producers = Producers::new(BATCHES_REMEMBERED);
+        let across = batch(0, i32::MAX - 1, 5, 0);
+        assert_eq!(across.last_sequence(), 2);
+        producers.record(&across, 0);
+        assert_eq!(producers.check(&batch(0, 3, 1, 0)), Ok(Verdict::Append));
+        assert!(matches!(producers.check(&across), Ok(Verdict::Duplicate(_))));
+    }
+
+    #[test]
+    fn a_new_epoch_begins_at_zero_and_ends_the_old_one() {
+        let mut producers = after_six();
+        assert_eq!(producers.check(&batch(2, 60, 1, 0)), out_of_order(60, 0));
+        let first = batch(2, 0, 10, 160);
+        assert_eq!(producers.check(&first), Ok(Verdict::Append));
+        producers.record(&first, 0);
+        let old = producers.check(&batch(1, 60, 1, 0));
+        assert_eq!(old, Err(ProducerError::OldEpoch { producer_id: 7, got: 1, known: 2 }));
+        // What the old epoch wrote is no repeat in the new one.
+        assert_eq!(producers.check(&batch(2, 50, 10, 0)), out_of_order(50, 10));
+    }
+
+    #[test]
+    fn an_unknown_producer_may_begin_anywhere() {
+        let mut producers = after_six();
+        producers.expire(1000 + 500, 500);
+        assert_eq!(producers.len(), 1);
+        producers.expire(1000 + 501, 500);
+        assert!(producers.is_empty());
+        assert_eq!(producers.check(&batch(1, 4711, 3, 0)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn batches_without_a_producer_pass_unremembered() {
+        let mut producers = Producers::new(BATCHES_REMEMBERED);
+        let plain = BatchHeader { producer_id: -1, base_sequence: -1, ..batch(-1, 0, 1, 0) };
+        assert_eq!(producers.check(&plain), Ok(Verdict::Append));
+        producers.record(&plain, 0);
+        assert!(producers.is_empty());
+    }
+}
