@@ -96,12 +96,7 @@ impl ColumnBuilders {
     /// Adds a row. Of a row that deletes, columns outside the key may be without value although
     /// they are NOT NULL: the type's zero value stands in.
     pub fn append(&mut self, sequence: i64, row: &Row) -> Result<(), RowError> {
-        assert_eq!(row.values.len(), self.columns.len(), "one value per column");
-        let is_retract = row.kind.is_retract();
-        let mut variable = 0;
-        for (column, value) in self.columns.iter().zip(&row.values) {
-            variable += column.check(value, is_retract)?;
-        }
+        let variable = self.check(row)?;
         for (column, value) in self.columns.iter_mut().zip(&row.values) {
             if value.is_null() && !column.column_type.nullable {
                 column.builder.append(&Value::zero(&column.column_type.data_type));
@@ -116,6 +111,17 @@ impl ColumnBuilders {
         self.row_count += 1;
         self.size_bytes += self.row_bytes + variable;
         Ok(())
+    }
+
+    /// Whether a row fits, and how many bytes its values of no fixed length take.
+    pub fn check(&self, row: &Row) -> Result<usize, RowError> {
+        assert_eq!(row.values.len(), self.columns.len(), "one value per column");
+        let is_retract = row.kind.is_retract();
+        let mut variable = 0;
+        for (column, value) in self.columns.iter().zip(&row.values) {
+            variable += column.check(value, is_retract)?;
+        }
+        Ok(variable)
     }
 
     /// Rows so far.
