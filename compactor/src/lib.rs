@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod crash;
 pub mod data_file;
 pub mod fold;
+pub mod decode;
 pub mod lineage;
 pub mod merge_tree;
 pub mod paimon;

@@ -141,7 +141,7 @@ fn widened(known: &mut DataType, wanted: &DataType) -> Option<bool> {
     if holds(known, wanted) {
         return Some(false);
     }
-    if !holds(wanted, known) {
+    if !holds(wanted, known) && !promotes(wanted, known) {
         return None;
     }
     *known = wanted.clone();
@@ -161,6 +161,10 @@ pub fn holds(large: &DataType, small: &DataType) -> bool {
         | (T::Double, T::Float)
         | (T::String, T::Char(_) | T::VarChar(_))
         | (T::Bytes, T::Binary(_) | T::VarBinary(_)) => true,
+        (T::Decimal { precision, scale }, T::TinyInt) => precision - scale >= 3,
+        (T::Decimal { precision, scale }, T::SmallInt) => precision - scale >= 5,
+        (T::Decimal { precision, scale }, T::Int) => precision - scale >= 10,
+        (T::Decimal { precision, scale }, T::BigInt) => precision - scale >= 19,
         (T::VarChar(large), T::Char(small) | T::VarChar(small))
         | (T::VarBinary(large), T::Binary(small) | T::VarBinary(small)) => large >= small,
         (
@@ -172,4 +176,11 @@ pub fn holds(large: &DataType, small: &DataType) -> bool {
         | (T::Time { precision: large }, T::Time { precision: small }) => large >= small,
         _ => false,
     }
+}
+
+/// Whether a number becomes the nearest one of a floating-point type, as in SQL: wanted by whoever
+/// declares it, and by records that bring fractions where there were none.
+pub fn promotes(large: &DataType, small: &DataType) -> bool {
+    use DataType as T;
+    matches!((large, small), (T::Float | T::Double, T::Int | T::BigInt | T::Decimal { .. }))
 }

@@ -1,0 +1,325 @@
+//! `debezium-json`: change records as Debezium writes them, with or without the `schema` envelope.
+//!
+//! ```text
+//! {"before": row or null, "after": row or null, "op": "r" | "c" | "u" | "d", "source": ...}
+//! {"schema": what the values mean, "payload": the above}
+//! ```
+//!
+//! | record | rows |
+//! |---|---|
+//! | r (read by a snapshot), c (created) | the row after |
+//! | u (updated) | the row after; if its key is another than before, first a deletion of that |
+//! | d (deleted) | a deletion of the key in `before`, or else in the record's key |
+//! | tombstone, heartbeat, transaction mark, schema change, m (message) | skipped |
+//! | t (truncated) | refused: a table cannot be emptied by one row |
+//!
+//! Without the envelope a number does not say what it counts; the column's type does (see
+//! `reader`), and a decimal is base64 of the unscaled number.
+//!
+//! Of the row before a deletion only key and sequence columns are read: where the source does not
+//! log whole rows, Debezium fills the rest with nulls and made-up zeroes.
+
+use weir_protocol::records::record::Record;
+use weir_protocol::table::settings::TableSettings;
+use weir_protocol::table::types::Column;
+
+use crate::decode::connect::RowSchema;
+use crate::decode::infer::{Seen, merge_columns};
+use crate::decode::json::{check_object, key_columns};
+use crate::decode::reader::{Encoding, RowReader};
+use crate::decode::scanner::{Kind, Scanner};
+use crate::decode::{DecodeError, Decoded, Evolution, Fault, check_not_null, quoted, text_of};
+use crate::row::{Row, RowKind, Value};
+use crate::schema::TableSchema;
+
+/// Decodes change records.
+#[derive(Debug)]
+pub struct DebeziumDecoder {
+    reader: RowReader,
+    evolution: Evolution,
+    settings: TableSettings,
+    /// Whether each column is in the primary key.
+    is_key: Vec<bool>,
+    /// Whether each column is read of a deleted row: key and sequence columns.
+    is_kept: Vec<bool>,
+    /// How columns are written when there is no envelope.
+    bare: Vec<Encoding>,
+    /// The schema of the last envelope, for it is the same over and over, and what follows from it.
+    envelope: Option<(String, Vec<Encoding>)>,
+}
+
+/// The pieces of a change record, as text.
+#[derive(Debug, Default)]
+struct Change<'a> {
+    schema: Option<&'a str>,
+    before: Option<&'a str>,
+    after: Option<&'a str>,
+    op: Option<String>,
+    /// An envelope around nothing: a tombstone.
+    is_empty: bool,
+    /// What Debezium sends beside changes: heartbeats, transaction marks, schema changes.
+    is_aside: bool,
+}
+
+impl DebeziumDecoder {
+    pub(super) fn new(settings: &TableSettings, schema: &TableSchema) -> Self {
+        let is_key = key_columns(schema);
+        let mut is_kept = is_key.clone();
+        for place in schema.sequence_places() {
+            is_kept[place] = true;
+        }
+        Self {
+            reader: RowReader::new(&schema.columns),
+            evolution: Evolution::new(settings, schema),
+            settings: settings.clone(),
+            is_key,
+            is_kept,
+            bare: vec![Encoding::Debezium; schema.columns.len()],
+            envelope: None,
+        }
+    }
+
+    pub(super) fn decode(
+        &mut self,
+        record: &Record,
+        out: &mut Vec<Row>,
+    ) -> Result<Decoded, DecodeError> {
+        let Some(value) = &record.value else { return Ok(Decoded::Skipped) };
+        let change = change_of(text_of(value, "value")?)?;
+        if change.is_empty {
+            return Ok(Decoded::Skipped);
+        }
+        let Some(op) = &change.op else {
+            return match change.is_aside {
+                true => Ok(Decoded::Skipped),
+                false => Err(DecodeError::new("it has no op: it is no change record of Debezium")),
+            };
+        };
+        if let Some(columns) = self.learn(change.schema) {
+            return Ok(Decoded::NeedsSchema(columns));
+        }
+        match op.as_str() {
+            "r" | "c" => self.upsert(&change, RowKind::Insert, out),
+            "u" => self.upsert(&change, RowKind::UpdateAfter, out),
+            "d" => self.delete(&change, record, out),
+            "m" => Ok(Decoded::Skipped),
+            "t" => Err(DecodeError::new("op t: the source was truncated, which no row can say")),
+            other => Err(DecodeError::new(format!("op {} is unknown", quoted(other)))),
+        }
+    }
+
+    /// Takes in the schema of an envelope; the columns that the table lacks for it, if any.
+    fn learn(&mut self, schema: Option<&str>) -> Option<Vec<Column>> {
+        let schema = schema?;
+        if self.envelope.as_ref().is_some_and(|(known, _)| known == schema) {
+            return None;
+        }
+        let row = RowSchema::in_envelope(schema, "after");
+        let row = row.or_else(|| RowSchema::in_envelope(schema, "before"))?;
+        let columns = &self.evolution.schema.columns;
+        let encoding = |column: &Column| {
+            row.encodings.get(&column.name).cloned().unwrap_or(Encoding::Debezium)
+        };
+        self.envelope = Some((schema.to_owned(), columns.iter().map(encoding).collect()));
+        self.evolution.columns_after(row.columns)
+    }
+
+    fn upsert(
+        &mut self,
+        change: &Change<'_>,
+        kind: RowKind,
+        out: &mut Vec<Row>,
+    ) -> Result<Decoded, DecodeError> {
+        let Some(after) = change.after else {
+            return Err(DecodeError::new("it has no row after the change"));
+        };
+        self.reader.met_unknown = false;
+        let mut row = Row { kind, values: self.reader.empty_row() };
+        let read = self.read(after, change.schema.is_some(), |_| true, &mut row.values);
+        let may_evolve = match &read {
+            Ok(()) => self.reader.met_unknown && self.evolution.adds,
+            Err(Fault::Value { .. }) => self.evolution.widens && change.schema.is_none(),
+            Err(Fault::Syntax(_)) => false,
+        };
+        if may_evolve && change.schema.is_none() {
+            let seen = Seen::of(&mut Scanner::new(after))?;
+            if let Some(columns) = self.evolution.columns_after(seen.into_columns(&self.settings)) {
+                return Ok(Decoded::NeedsSchema(columns));
+            }
+        }
+        read?;
+        check_not_null(&row, &self.reader)?;
+        if kind == RowKind::UpdateAfter
+            && let Some(deletion) = self.moved_from(change, &row)?
+        {
+            out.push(deletion);
+        }
+        out.push(row);
+        Ok(Decoded::Rows)
+    }
+
+    /// The deletion of the key before an update, if it was another one.
+    fn moved_from(&mut self, change: &Change<'_>, after: &Row) -> Result<Option<Row>, DecodeError> {
+        let Some(before) = change.before else { return Ok(None) };
+        let deletion = self.deletion(before, change.schema.is_some())?;
+        let mut is_same = true;
+        for (place, is_key) in self.is_key.iter().enumerate() {
+            if *is_key {
+                // A key that the record does not know did not change.
+                if deletion.values[place].is_null() {
+                    return Ok(None);
+                }
+                is_same &= deletion.values[place] == after.values[place];
+            }
+        }
+        Ok((!is_same).then_some(deletion))
+    }
+
+    fn delete(
+        &mut self,
+        change: &Change<'_>,
+        record: &Record,
+        out: &mut Vec<Row>,
+    ) -> Result<Decoded, DecodeError> {
+        let mut deletion = match change.before {
+            Some(before) => self.deletion(before, change.schema.is_some())?,
+            None => Row { kind: RowKind::Delete, values: self.reader.empty_row() },
+        };
+        if self.key_gap(&deletion).is_some()
+            && let Some(key) = &record.key
+        {
+            self.read_key(text_of(key, "key")?, &mut deletion.values)?;
+        }
+        if let Some(name) = self.key_gap(&deletion) {
+            let reason = format!("column {name}: the deletion does not say which row it deletes");
+            return Err(DecodeError::new(reason));
+        }
+        out.push(deletion);
+        Ok(Decoded::Rows)
+    }
+
+    fn deletion(&mut self, before: &str, has_schema: bool) -> Result<Row, DecodeError> {
+        let mut values = self.reader.empty_row();
+        let is_kept = std::mem::take(&mut self.is_kept);
+        let read = self.read(before, has_schema, |place| is_kept[place], &mut values);
+        self.is_kept = is_kept;
+        read?;
+        Ok(Row { kind: RowKind::Delete, values })
+    }
+
+    /// The record's key: an object of the key's columns, perhaps in an envelope of its own.
+    fn read_key(&mut self, key: &str, values: &mut [Value]) -> Result<(), DecodeError> {
+        let mut scanner = Scanner::new(key);
+        check_object(&mut scanner, "key").map_err(DecodeError::from)?;
+        let mut payload = None;
+        let mut first = true;
+        let mut whole = scanner.clone();
+        let mut enter = || {
+            scanner.enter_object()?;
+            while let Some(name) = scanner.next_key(first)? {
+                first = false;
+                let text = scanner.skip()?;
+                if name == "payload" {
+                    payload = Some(text);
+                }
+            }
+            scanner.end()
+        };
+        enter().map_err(|error| DecodeError::from(Fault::from(error)))?;
+        let fields = payload.unwrap_or(match whole.skip() {
+            Ok(text) => text,
+            Err(error) => return Err(Fault::from(error).into()),
+        });
+        let is_key = std::mem::take(&mut self.is_key);
+        let read = self.read(fields, payload.is_some(), |place| is_key[place], values);
+        self.is_key = is_key;
+        Ok(read?)
+    }
+
+    fn key_gap(&self, row: &Row) -> Option<&str> {
+        let mut places = 0..self.is_key.len();
+        let gap = places.find(|place| self.is_key[*place] && row.values[*place].is_null())?;
+        Some(&self.evolution.schema.columns[gap].name)
+    }
+
+    fn read(
+        &mut self,
+        row: &str,
+        has_schema: bool,
+        wanted: impl Fn(usize) -> bool,
+        values: &mut [Value],
+    ) -> Result<(), Fault> {
+        let encodings = match &self.envelope {
+            Some((_, encodings)) if has_schema => encodings,
+            _ => &self.bare,
+        };
+        let mut scanner = Scanner::new(row);
+        check_object(&mut scanner, "row")?;
+        self.reader.read(&mut scanner, encodings, wanted, values)
+    }
+}
+
+/// Columns of the rows of a sample: from the envelope's schema, else from the values.
+pub(super) fn infer(settings: &TableSettings, sample: &[Record]) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    let mut all = Seen::Nothing;
+    let mut last_schema = "";
+    for record in sample {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let Some(value) = record.value.as_deref().and_then(text) else { continue };
+        let Ok(change) = change_of(value) else { continue };
+        if let Some(schema) = change.schema {
+            if schema != last_schema {
+                last_schema = schema;
+                let row = RowSchema::in_envelope(schema, "after").unwrap_or_default();
+                merge_columns(&mut columns, row.columns);
+            }
+        } else if let Some(after) = change.after
+            && let Ok(seen) = Seen::of(&mut Scanner::new(after))
+        {
+            all = all.and(seen);
+        }
+    }
+    merge_columns(&mut columns, all.into_columns(settings));
+    columns
+}
+
+fn change_of(value: &str) -> Result<Change<'_>, DecodeError> {
+    let mut change = Change::default();
+    let mut scanner = Scanner::new(value);
+    let read = check_object(&mut scanner, "value")
+        .and_then(|()| read_change(&mut scanner, &mut change, true))
+        .and_then(|()| Ok(scanner.end()?));
+    read.map_err(DecodeError::from)?;
+    Ok(change)
+}
+
+fn read_change<'a>(
+    scanner: &mut Scanner<'a>,
+    change: &mut Change<'a>,
+    may_be_envelope: bool,
+) -> Result<(), Fault> {
+    scanner.enter_object()?;
+    let mut first = true;
+    while let Some(name) = scanner.next_key(first)? {
+        first = false;
+        let kind = scanner.peek()?;
+        match (name.as_ref(), kind) {
+            ("schema", Kind::Object) if may_be_envelope => change.schema = Some(scanner.skip()?),
+            ("payload", Kind::Object) if may_be_envelope => read_change(scanner, change, false)?,
+            ("payload", Kind::Null) if may_be_envelope => {
+                scanner.null()?;
+                change.is_empty = true;
+            }
+            ("before", Kind::Object) => change.before = Some(scanner.skip()?),
+            ("after", Kind::Object) => change.after = Some(scanner.skip()?),
+            ("op", Kind::String) => change.op = Some(scanner.string()?.into_owned()),
+            ("ts_ms" | "status" | "ddl" | "tableChanges" | "message", _) => {
+                scanner.skip()?;
+                change.is_aside = true;
+            }
+            _ => drop(scanner.skip()?),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,601 @@
+//! Reads JSON values into the columns of a table, by the column's type and the value's encoding.
+//!
+//! | column | taken from JSON |
+//! |---|---|
+//! | BOOLEAN | `true`, `false`; the strings of that; 0 and 1 |
+//! | integers | numbers without fraction, and strings of them |
+//! | FLOAT, DOUBLE | numbers, strings of them, `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | DECIMAL | numbers and strings of them; digits beyond the scale must be zeroes |
+//! | DATE | `"2024-02-29"`; a number is days since 1970 |
+//! | TIME | `"12:30:15.123"`; a number is milliseconds since midnight |
+//! | TIMESTAMP | ISO 8601, an offset is applied, without one UTC; a number is since 1970: milliseconds up to precision 3, microseconds from 4 on |
+//! | STRING, CHAR, VARCHAR | strings; other values as the JSON text that stands there |
+//! | BYTES, BINARY, VARBINARY | base64 |
+//! | ARRAY, MAP, ROW | arrays, objects, objects |
+//!
+//! The last of fields with the same name counts.
+
+use std::collections::HashMap;
+
+use weir_protocol::table::types::{Column, ColumnType, DataType};
+
+use crate::decode::scalar;
+use crate::decode::scanner::{Kind, Scanner};
+use crate::decode::{Fault, quoted};
+use crate::row::Value;
+
+/// What Debezium writes for a large value that an update did not touch and the log does not hold.
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
+/// The same as base64.
+const UNAVAILABLE_BASE64: &str = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==";
+/// From this many entries on a map looks keys up by hash.
+const ENTRIES_LINEAR_MAX: usize = 16;
+
+/// How a value is written in JSON, beyond what its column's type says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Encoding {
+    /// As the table above says.
+    #[default]
+    Plain,
+    /// As Debezium writes by default: decimals are base64 of the unscaled number.
+    Debezium,
+    /// As the table says; Debezium's own schema names no other way.
+    Typed,
+    /// Base64 of an unscaled number with this scale.
+    Unscaled(i32),
+    /// An object of a scale and the base64 of an unscaled number.
+    VariableScale,
+    /// A number of this many units in a second: a time of day or a moment.
+    PerSecond(i64),
+    /// Elements, or values of a map.
+    Elements(Box<Encoding>),
+    /// Members of a row by name.
+    Members(HashMap<String, Encoding>),
+}
+
+/// How a topic writes decimals when nothing but the values tells; learned from unambiguous ones.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+pub(super) enum DecimalHabit {
+    /// No unambiguous value yet.
+    #[default]
+    Unknown,
+    /// Base64 of the unscaled number: `decimal.handling.mode=precise`.
+    Unscaled,
+    /// Digits: `decimal.handling.mode=string`.
+    Digits,
+}
+
+/// Reads objects into rows of a table.
+#[derive(Debug)]
+pub(super) struct RowReader {
+    columns: Vec<Column>,
+    places: HashMap<String, usize>,
+    not_null: Vec<usize>,
+    pub(super) habit: DecimalHabit,
+    /// Set when a field was met that is no column (or member); the caller resets it.
+    pub(super) met_unknown: bool,
+}
+
+impl RowReader {
+    pub(super) fn new(columns: &[Column]) -> Self {
+        let place = |(place, column): (usize, &Column)| (column.name.clone(), place);
+        let is_not_null = |(_, column): &(usize, &Column)| !column.column_type.nullable;
+        Self {
+            places: columns.iter().enumerate().map(place).collect(),
+            not_null: columns
+                .iter()
+                .enumerate()
+                .filter(is_not_null)
+                .map(|(place, _)| place)
+                .collect(),
+            columns: columns.to_vec(),
+            habit: DecimalHabit::Unknown,
+            met_unknown: false,
+        }
+    }
+
+    /// A row of nulls.
+    pub(super) fn empty_row(&self) -> Vec<Value> {
+        vec![Value::Null; self.columns.len()]
+    }
+
+    /// The name of a NOT NULL column without value.
+    pub(super) fn missing(&self, values: &[Value]) -> Option<&str> {
+        let place = self.not_null.iter().find(|place| values[**place].is_null())?;
+        Some(&self.columns[*place].name)
+    }
+
+    /// Reads an object's fields into the row. Columns that `wanted` does not want are passed over.
+    pub(super) fn read(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        encodings: &[Encoding],
+        wanted: impl Fn(usize) -> bool,
+        values: &mut [Value],
+    ) -> Result<(), Fault> {
+        scanner.enter_object()?;
+        let mut first = true;
+        // Fields mostly come in the order of the columns.
+        let mut guess = 0;
+        while let Some(name) = scanner.next_key(first)? {
+            first = false;
+            let place = match self.columns.get(guess) {
+                Some(column) if column.name == name => Some(guess),
+                _ => self.places.get(name.as_ref()).copied(),
+            };
+            let Some(place) = place else {
+                self.note_unknown(scanner)?;
+                continue;
+            };
+            guess = place + 1;
+            if !wanted(place) {
+                scanner.skip()?;
+                continue;
+            }
+            let column = &self.columns[place];
+            let encoding = encodings.get(place).unwrap_or(&Encoding::Plain);
+            let mut values_reader =
+                ValueReader { habit: &mut self.habit, met_unknown: &mut self.met_unknown };
+            values[place] = values_reader
+                .value(scanner, &column.column_type, encoding)
+                .map_err(|fault| fault.within(&column.name))?;
+        }
+        Ok(())
+    }
+
+    /// A field that is no column: worth a look if it has a value.
+    fn note_unknown(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+        self.met_unknown |= scanner.peek()? != Kind::Null;
+        scanner.skip()?;
+        Ok(())
+    }
+}
+
+/// Reads single values; what it learns on the way belongs to the [`RowReader`].
+struct ValueReader<'r> {
+    habit: &'r mut DecimalHabit,
+    met_unknown: &'r mut bool,
+}
+
+impl ValueReader<'_> {
+    fn value(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        column_type: &ColumnType,
+        encoding: &Encoding,
+    ) -> Result<Value, Fault> {
+        let kind = scanner.peek()?;
+        if kind == Kind::Null {
+            scanner.null()?;
+            return Ok(Value::Null);
+        }
+        let data_type = &column_type.data_type;
+        match (data_type, kind) {
+            (DataType::Char(length) | DataType::VarChar(length), _) => {
+                text(scanner, kind, encoding).and_then(|text| of_length(text, *length, data_type))
+            }
+            (DataType::String, _) => text(scanner, kind, encoding).map(Value::String),
+            (DataType::Array(element), Kind::Array) => self.array(scanner, element, encoding),
+            (DataType::Map(key, value), Kind::Object) => self.map(scanner, key, value, encoding),
+            (DataType::Row(members), Kind::Object) => self.row(scanner, members, encoding),
+            (DataType::Decimal { .. }, Kind::Object) if *encoding != Encoding::Plain => {
+                let (unscaled, scale) = variable_scale(scanner)?;
+                decimal_value(unscaled, scale, data_type)
+            }
+            (_, Kind::Number) => number(scanner.number()?, data_type, encoding),
+            (DataType::Boolean, Kind::Boolean) => Ok(Value::Boolean(scanner.boolean()?)),
+            (DataType::Array(_) | DataType::Map(..) | DataType::Row(_), _) => {
+                let text = scanner.skip()?;
+                refuse(data_type, kind, text)
+            }
+            (_, Kind::String) => {
+                let text = scanner.string()?;
+                if *encoding != Encoding::Plain {
+                    check_available(&text)?;
+                }
+                self.scalar_text(&text, data_type, encoding)
+            }
+            _ => {
+                let text = scanner.skip()?;
+                refuse(data_type, kind, text)
+            }
+        }
+    }
+
+    fn scalar_text(
+        &mut self,
+        text: &str,
+        data_type: &DataType,
+        encoding: &Encoding,
+    ) -> Result<Value, Fault> {
+        let value = match data_type {
+            DataType::Boolean if text.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
+            DataType::Boolean if text.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
+            DataType::Decimal { .. } => return self.decimal_text(text, data_type, encoding),
+            DataType::Float | DataType::Double => match text {
+                "NaN" => Some(not_finite(data_type, f32::NAN, f64::NAN)),
+                "Infinity" => Some(not_finite(data_type, f32::INFINITY, f64::INFINITY)),
+                "-Infinity" => Some(not_finite(data_type, f32::NEG_INFINITY, f64::NEG_INFINITY)),
+                _ => finite(text, data_type),
+            },
+            DataType::Date => scalar::date(text).map(Value::Date),
+            DataType::Time { precision } => {
+                scalar::time(text).and_then(|nanos| scalar::cut_time(nanos / 1_000_000, *precision))
+            }
+            DataType::Timestamp { precision } | DataType::TimestampLtz { precision } => {
+                scalar::timestamp(text).and_then(|at| scalar::cut_timestamp(at, *precision))
+            }
+            DataType::Binary(_) | DataType::VarBinary(_) | DataType::Bytes => {
+                return scalar::base64(text)
+                    .ok_or_else(|| Fault::value(format!("{} is not base64", quoted(text))))
+                    .and_then(|bytes| of_bytes(bytes, data_type));
+            }
+            _ => integer_of(text, data_type),
+        };
+        value.map_or_else(|| refuse(data_type, Kind::String, text), Ok)
+    }
+
+    fn decimal_text(
+        &mut self,
+        text: &str,
+        data_type: &DataType,
+        encoding: &Encoding,
+    ) -> Result<Value, Fault> {
+        let DataType::Decimal { scale, .. } = data_type else {
+            return refuse(data_type, Kind::String, text);
+        };
+        let unscaled = || scalar::base64(text).and_then(|bytes| scalar::big_endian(&bytes));
+        let (number, from_scale) = match encoding {
+            Encoding::Unscaled(from_scale) => (unscaled(), *from_scale),
+            Encoding::Debezium => match self.habit_of(text, *scale)? {
+                DecimalHabit::Digits => (scalar::decimal(text, *scale), i32::from(*scale)),
+                _ => (unscaled(), i32::from(*scale)),
+            },
+            _ => (scalar::decimal(text, *scale), i32::from(*scale)),
+        };
+        match number {
+            Some(number) => decimal_value(number, from_scale, data_type),
+            None => refuse(data_type, Kind::String, text),
+        }
+    }
+
+    /// `1234` is a number as well as base64. A sign, a point or a missing letter tells; where
+    /// nothing does, what the topic did before decides; and if it did nothing yet, nobody can.
+    fn habit_of(&mut self, text: &str, scale: u8) -> Result<DecimalHabit, Fault> {
+        let is_base64 = text.len().is_multiple_of(4) && scalar::base64(text).is_some();
+        let is_number = scalar::decimal(text, scale).is_some();
+        let told = match (is_base64, is_number) {
+            // A number of a column with a scale is always written with its point.
+            (true, true) if scale > 0 && !text.contains(['.', '+', 'E', 'e']) => {
+                DecimalHabit::Unscaled
+            }
+            (true, true) => {
+                return match *self.habit {
+                    DecimalHabit::Unknown => Err(Fault::value(format!(
+                        "{} may be a number or base64 of one: send the schema with the record, or \
+                         declare the column STRING",
+                        quoted(text)
+                    ))),
+                    known => Ok(known),
+                };
+            }
+            (true, false) => DecimalHabit::Unscaled,
+            _ => DecimalHabit::Digits,
+        };
+        if is_base64 || is_number {
+            *self.habit = told;
+        }
+        Ok(told)
+    }
+
+    fn array(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        element: &ColumnType,
+        encoding: &Encoding,
+    ) -> Result<Value, Fault> {
+        let encoding = encoding.of_elements();
+        let mut values = Vec::new();
+        scanner.enter_array()?;
+        while scanner.next_element(values.is_empty())? {
+            let value = self.value(scanner, element, encoding);
+            let value = value.and_then(|value| not_null(value, element));
+            values.push(value.map_err(|fault| fault.within(&format!("[{}]", values.len())))?);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn map(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        key_type: &ColumnType,
+        value_type: &ColumnType,
+        encoding: &Encoding,
+    ) -> Result<Value, Fault> {
+        let mut entries: Vec<(Value, Value)> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        scanner.enter_object()?;
+        let mut first = true;
+        while let Some(name) = scanner.next_key(first)? {
+            first = false;
+            let key = match &key_type.data_type {
+                DataType::String => Ok(Value::String(name.as_ref().to_owned())),
+                other => self.key(&name, other).map_err(|fault| fault.within("(a key)")),
+            }?;
+            let value = self.value(scanner, value_type, encoding.of_elements());
+            let value = value.and_then(|value| not_null(value, value_type));
+            let value = value.map_err(|fault| fault.within(&format!("[{}]", quoted(&name))))?;
+            let known = match places.is_empty() {
+                true => entries.iter().position(|(known, _)| *known == key),
+                false => places.get(name.as_ref()).copied(),
+            };
+            match known {
+                Some(place) => entries[place].1 = value,
+                None => {
+                    entries.push((key, value));
+                    if !places.is_empty() || entries.len() > ENTRIES_LINEAR_MAX {
+                        index_entries(&mut places, &entries, &name);
+                    }
+                }
+            }
+        }
+        Ok(Value::Map(entries))
+    }
+
+    fn key(&mut self, name: &str, data_type: &DataType) -> Result<Value, Fault> {
+        match data_type {
+            DataType::Char(length) | DataType::VarChar(length) => {
+                of_length(name.to_owned(), *length, data_type)
+            }
+            DataType::Date | DataType::Time { .. } | DataType::Timestamp { .. }
+                if name.parse::<i64>().is_ok() =>
+            {
+                number(name, data_type, &Encoding::Plain)
+            }
+            _ => self.scalar_text(name, data_type, &Encoding::Plain),
+        }
+    }
+
+    fn row(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        members: &[Column],
+        encoding: &Encoding,
+    ) -> Result<Value, Fault> {
+        let mut values = vec![Value::Null; members.len()];
+        let mut guess = 0;
+        let mut first = true;
+        scanner.enter_object()?;
+        while let Some(name) = scanner.next_key(first)? {
+            first = false;
+            let place = match members.get(guess) {
+                Some(member) if member.name == name => Some(guess),
+                _ => members.iter().position(|member| member.name == name),
+            };
+            let Some(place) = place else {
+                *self.met_unknown |= scanner.peek()? != Kind::Null;
+                scanner.skip()?;
+                continue;
+            };
+            guess = place + 1;
+            let member = &members[place];
+            values[place] = self
+                .value(scanner, &member.column_type, encoding.of_member(&member.name))
+                .map_err(|fault| fault.within(&member.name))?;
+        }
+        for (value, member) in values.iter().zip(members) {
+            if value.is_null() && !member.column_type.nullable {
+                return Err(Fault::value("it is NOT NULL and has no value").within(&member.name));
+            }
+        }
+        Ok(Value::Row(values))
+    }
+}
+
+impl Encoding {
+    fn of_elements(&self) -> &Encoding {
+        match self {
+            Encoding::Elements(encoding) => encoding,
+            Encoding::Debezium => self,
+            _ => &Encoding::Plain,
+        }
+    }
+
+    fn of_member(&self, name: &str) -> &Encoding {
+        match self {
+            Encoding::Members(encodings) => encodings.get(name).unwrap_or(&Encoding::Plain),
+            Encoding::Debezium => self,
+            _ => &Encoding::Plain,
+        }
+    }
+}
+
+/// Keys by their text, once a map is large. Numbers may be written in several ways; `1` and `01`
+/// stay two entries then, as they do in the record.
+fn index_entries(places: &mut HashMap<String, usize>, entries: &[(Value, Value)], newest: &str) {
+    if places.is_empty() {
+        for (place, (key, _)) in entries.iter().enumerate() {
+            if let Value::String(text) = key {
+                places.insert(text.clone(), place);
+            }
+        }
+    }
+    places.insert(newest.to_owned(), entries.len() - 1);
+}
+
+fn not_null(value: Value, column_type: &ColumnType) -> Result<Value, Fault> {
+    match value.is_null() && !column_type.nullable {
+        true => Err(Fault::value("it is NOT NULL and has no value")),
+        false => Ok(value),
+    }
+}
+
+/// The text of any value: strings without quotes, the rest as it stands.
+fn text(scanner: &mut Scanner<'_>, kind: Kind, encoding: &Encoding) -> Result<String, Fault> {
+    match (kind, encoding) {
+        (Kind::String, Encoding::Plain) => Ok(scanner.string()?.into_owned()),
+        (Kind::String, Encoding::Unscaled(scale)) => {
+            let text = scanner.string()?;
+            check_available(&text)?;
+            let number = scalar::base64(&text).and_then(|bytes| scalar::big_endian(&bytes));
+            let number = number.filter(|_| scale.unsigned_abs() < 1000);
+            match number {
+                Some(number) => Ok(scalar::decimal_text(number, *scale)),
+                None => Err(Fault::value(format!("{} is no unscaled number", quoted(&text)))),
+            }
+        }
+        (Kind::String, _) => {
+            let text = scanner.string()?;
+            check_available(&text)?;
+            Ok(text.into_owned())
+        }
+        (Kind::Object, Encoding::VariableScale) => {
+            let (unscaled, scale) = variable_scale(scanner)?;
+            Ok(scalar::decimal_text(unscaled, scale))
+        }
+        _ => Ok(scanner.skip()?.to_owned()),
+    }
+}
+
+fn check_available(text: &str) -> Result<(), Fault> {
+    if text != UNAVAILABLE && text != UNAVAILABLE_BASE64 {
+        return Ok(());
+    }
+    Err(Fault::value(
+        "the change record does not hold its value, which the update left as it was: give the \
+         source table REPLICA IDENTITY FULL",
+    ))
+}
+
+fn number(text: &str, data_type: &DataType, encoding: &Encoding) -> Result<Value, Fault> {
+    let long = || text.parse::<i64>().ok();
+    let value = match (data_type, encoding) {
+        (DataType::Boolean, _) => match text {
+            "0" => Some(Value::Boolean(false)),
+            "1" => Some(Value::Boolean(true)),
+            _ => None,
+        },
+        (DataType::Float | DataType::Double, _) => finite(text, data_type),
+        (DataType::Decimal { scale, .. }, _) => {
+            return match scalar::decimal(text, *scale) {
+                Some(number) => decimal_value(number, i32::from(*scale), data_type),
+                None => refuse(data_type, Kind::Number, text),
+            };
+        }
+        (DataType::Date, _) => text.parse().ok().map(Value::Date),
+        (DataType::Time { precision }, Encoding::PerSecond(per_second)) => {
+            let per_milli = (per_second / 1000).max(1);
+            long().and_then(|units| scalar::cut_time(units.div_euclid(per_milli), *precision))
+        }
+        (DataType::Time { precision }, _) => {
+            long().and_then(|millis| scalar::cut_time(millis, *precision))
+        }
+        (DataType::Timestamp { precision } | DataType::TimestampLtz { precision }, encoding) => {
+            let per_second = match encoding {
+                Encoding::PerSecond(per_second) => *per_second,
+                _ if *precision <= 3 => 1_000,
+                _ => 1_000_000,
+            };
+            let at = long().map(|units| scalar::timestamp_of(units, per_second));
+            at.and_then(|at| scalar::cut_timestamp(at, *precision))
+        }
+        _ => integer_of(text, data_type),
+    };
+    value.map_or_else(|| refuse(data_type, Kind::Number, text), Ok)
+}
+
+fn integer_of(text: &str, data_type: &DataType) -> Option<Value> {
+    let number = scalar::integer(text)?;
+    match data_type {
+        DataType::TinyInt => number.try_into().ok().map(Value::Int8),
+        DataType::SmallInt => number.try_into().ok().map(Value::Int16),
+        DataType::Int => number.try_into().ok().map(Value::Int32),
+        DataType::BigInt => Some(Value::Int64(number)),
+        _ => None,
+    }
+}
+
+/// A number that fits; JSON has no infinity, so one is a number beyond the type's range.
+fn finite(text: &str, data_type: &DataType) -> Option<Value> {
+    let is_number =
+        text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    if !is_number {
+        return None;
+    }
+    match data_type {
+        DataType::Float => {
+            text.parse().ok().filter(|number: &f32| number.is_finite()).map(Value::Float32)
+        }
+        _ => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float64),
+    }
+}
+
+fn not_finite(data_type: &DataType, float: f32, double: f64) -> Value {
+    match data_type {
+        DataType::Float => Value::Float32(float),
+        _ => Value::Float64(double),
+    }
+}
+
+fn decimal_value(number: i128, from_scale: i32, data_type: &DataType) -> Result<Value, Fault> {
+    let DataType::Decimal { precision, scale } = data_type else {
+        return Err(Fault::value(format!("a decimal is no {data_type}")));
+    };
+    let value = scalar::rescale(number, from_scale, i32::from(*scale));
+    match value.filter(|value| scalar::fits(*value, *precision)) {
+        Some(value) => Ok(Value::Decimal(value)),
+        None => {
+            let shown = match from_scale.unsigned_abs() < 1000 {
+                true => scalar::decimal_text(number, from_scale),
+                false => format!("{number}e{}", -i64::from(from_scale)),
+            };
+            Err(Fault::value(format!("{shown} does not fit into {data_type}")))
+        }
+    }
+}
+
+/// `{"scale": 2, "value": "<base64>"}`, as Debezium writes numbers of no fixed scale.
+fn variable_scale(scanner: &mut Scanner<'_>) -> Result<(i128, i32), Fault> {
+    let (mut scale, mut unscaled) = (None, None);
+    let mut first = true;
+    scanner.enter_object()?;
+    while let Some(name) = scanner.next_key(first)? {
+        first = false;
+        match (name.as_ref(), scanner.peek()?) {
+            ("scale", Kind::Number) => scale = scanner.number()?.parse::<i32>().ok(),
+            ("value", Kind::String) => {
+                let bytes = scalar::base64(&scanner.string()?);
+                unscaled = bytes.and_then(|bytes| scalar::big_endian(&bytes));
+            }
+            _ => drop(scanner.skip()?),
+        }
+    }
+    match (unscaled, scale) {
+        (Some(unscaled), Some(scale)) if scale.unsigned_abs() < 1000 => Ok((unscaled, scale)),
+        _ => Err(Fault::value("the object is no number with its scale")),
+    }
+}
+
+fn of_length(text: String, length: u32, data_type: &DataType) -> Result<Value, Fault> {
+    let is_longer = text.len() > length as usize && text.chars().count() > length as usize;
+    match is_longer {
+        true => Err(Fault::value(format!("{} is too long for {data_type}", quoted(&text)))),
+        false => Ok(Value::String(text)),
+    }
+}
+
+fn of_bytes(bytes: Vec<u8>, data_type: &DataType) -> Result<Value, Fault> {
+    match data_type {
+        DataType::Binary(length) | DataType::VarBinary(length)
+            if bytes.len() > *length as usize =>
+        {
+            Err(Fault::value(format!("{} bytes are too long for {data_type}", bytes.len())))
+        }
+        _ => Ok(Value::Bytes(bytes)),
+    }
+}
+
+fn refuse(data_type: &DataType, kind: Kind, text: &str) -> Result<Value, Fault> {
+    let text = quoted(text);
+    Err(Fault::value(format!("{} {text} is no {data_type}", kind.shown())))
+}
