@@ -21,6 +21,7 @@ pub mod header;
 #[cfg(test)]
 mod oracle;
 pub mod produce;
+pub mod properties;
 mod reader;
 pub mod records;
 pub mod shape;

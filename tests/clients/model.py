@@ -7,6 +7,7 @@ reads from the table, and what PostgreSQL itself dumped.
 """
 
 import base64
+import collections
 import dataclasses
 import datetime
 import gzip
@@ -24,11 +25,14 @@ SAMPLE = Path(__file__).resolve().parent.parent / "data"
 
 @dataclasses.dataclass(frozen=True)
 class Type:
-    """A column type: its word, its numbers in brackets, its element type if it is an array."""
+    """A column type: its word, the numbers in its brackets, its parts if it is nested.
+
+    The parts of an ARRAY are its element, of a MAP key and value, of a ROW pairs of name and type.
+    """
 
     word: str
     numbers: tuple = ()
-    element: "Type" = None
+    parts: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +57,13 @@ def split_top(text):
 
 
 def parse_type(text):
-    text = text.strip()
-    if array := re.fullmatch(r"ARRAY\s*<(.*)>", text):
-        return Type("ARRAY", (), parse_type(array[1]))
+    text = text.strip().removesuffix(" NOT NULL")
+    if nested := re.fullmatch(r"(ARRAY|MAP|ROW)\s*<(.*)>", text):
+        parts = [part.strip() for part in split_top(nested[2])]
+        if nested[1] == "ROW":
+            named = (part.split(None, 1) for part in parts)
+            return Type("ROW", (), tuple((name, parse_type(rest)) for name, rest in named))
+        return Type(nested[1], (), tuple(parse_type(part) for part in parts))
     zone = text.endswith(" WITH LOCAL TIME ZONE")
     text = text.removesuffix(" WITH LOCAL TIME ZONE")
     match = re.fullmatch(r"(\w+)(?:\s*\(([\d,\s]+)\))?", text)
@@ -97,11 +105,21 @@ def canonical(value, of):
         return "NaN" if math.isnan(value) else float(value)
     if of.word == "TIMESTAMP_LTZ" and value.tzinfo is not None:
         return value.replace(tzinfo=None) - value.utcoffset()
-    if of.word == "ARRAY":
-        return [canonical(one, of.element) for one in value]
+    if of.word in ("ARRAY", "MAP", "ROW"):
+        return nested(value, of, canonical)
     if of.word in ("BYTES", "BINARY", "VARBINARY"):
         return bytes(value)
     return value
+
+
+def nested(value, of, convert):
+    """Arrays, maps and rows as tuples; a map as its pairs, sorted."""
+    if of.word == "ARRAY":
+        return tuple(convert(one, of.parts[0]) for one in value)
+    if of.word == "ROW":
+        return tuple(convert(value.get(name), part) for name, part in of.parts)
+    pairs = value.items() if isinstance(value, dict) else value
+    return tuple(sorted((convert(k, of.parts[0]), convert(v, of.parts[1])) for k, v in pairs))
 
 
 def from_json(value, of):
@@ -135,8 +153,8 @@ def from_json(value, of):
         return from_micros(value * 1000 if precision <= 3 else value)
     if word == "BYTES":
         return base64.b64decode(value)
-    if word == "ARRAY":
-        return [from_json(one, of.element) for one in value]
+    if word in ("ARRAY", "MAP", "ROW"):
+        return nested(value, of, from_json)
     raise ValueError(f"no rule for {of}")
 
 
@@ -156,46 +174,52 @@ def from_dump(value, of):
     if word == "BYTES":
         return bytes.fromhex(value.removeprefix("\\x"))
     if word == "ARRAY":
-        return [from_dump(one, of.element) for one in value]
+        return nested(value, of, from_dump)
     return from_json(value, of)
 
 
 class Table:
-    """The fold of a log: rows by key for a primary-key table, all rows for an append table."""
+    """The fold of a log: rows by key for a primary-key table, all rows for an append table.
 
-    def __init__(self, columns, primary_key):
+    A row is a tuple in the order of the columns, a key a tuple in the order of the primary key.
+    """
+
+    def __init__(self, columns, primary_key=(), sequence_field=None):
+        names = [column.name for column in columns]
         self.columns = columns
-        self.primary_key = primary_key
-        self.rows = {} if primary_key else []
+        self.key_places = [names.index(name) for name in primary_key]
+        self.sequence_place = sequence_field and names.index(sequence_field)
+        self.rows = {} if primary_key else collections.Counter()
 
     def key_of(self, row):
-        return tuple(row[name] for name in self.primary_key)
+        return tuple(row[place] for place in self.key_places)
 
     def upsert(self, row):
-        if self.primary_key:
-            self.rows[self.key_of(row)] = row
-        else:
-            self.rows.append(row)
-
-    def delete(self, row):
-        self.rows.pop(self.key_of(row), None)
+        if not self.key_places:
+            self.rows[row] += 1
+            return
+        key = self.key_of(row)
+        if self.sequence_place is not None and key in self.rows:
+            if row[self.sequence_place] < self.rows[key][self.sequence_place]:
+                return
+        self.rows[key] = row
 
     def row_of(self, document):
-        return {c.name: from_json(document.get(c.name), c.type) for c in self.columns}
+        return tuple(from_json(document.get(c.name), c.type) for c in self.columns)
 
-    def key_row_of(self, document):
-        return {
-            c.name: from_json(document.get(c.name), c.type)
-            for c in self.columns
-            if c.name in self.primary_key
-        }
+    def delete(self, document):
+        """Deletes by the key fields of a document; the other fields mean nothing."""
+        columns = (self.columns[place] for place in self.key_places)
+        self.rows.pop(tuple(from_json(document.get(c.name), c.type) for c in columns), None)
 
-    def fold_json(self, value):
-        """A plain JSON record: a row; no value: nothing."""
+    def fold_json(self, key, value):
+        """A plain JSON record: a row. No value: a delete, if the key says of what."""
         if value is not None:
             self.upsert(self.row_of(json.loads(value, parse_float=Decimal)))
+        elif key is not None and self.key_places:
+            self.delete(json.loads(key, parse_float=Decimal))
 
-    def fold_debezium(self, value):
+    def fold_debezium(self, _key, value):
         """A Debezium record. A tombstone follows a delete and says nothing new."""
         if value is None:
             return
@@ -204,29 +228,37 @@ class Table:
         if change["op"] in ("c", "r", "u"):
             self.upsert(self.row_of(change["after"]))
         elif change["op"] == "d":
-            self.delete(self.key_row_of(change["before"]))
+            self.delete(change["before"])
         else:
             raise ValueError(f"no rule for op {change['op']}")
 
-    def sorted_rows(self):
-        rows = self.rows.values() if self.primary_key else self.rows
-        return sorted_rows(rows, self.columns)
+    def gather(self, rows):
+        """Rows that a reader gave, in the shape of `self.rows`; a key that comes twice is an error."""
+        if not self.key_places:
+            return collections.Counter(rows)
+        found = {}
+        for row in rows:
+            key = self.key_of(row)
+            if key in found:
+                raise AssertionError(f"the key {key} is read twice: {found[key]} and {row}")
+            found[key] = row
+        return found
 
-
-def sorted_rows(rows, columns):
-    """Rows as tuples in an order that does not depend on where they came from."""
-    tuples = [tuple(row[c.name] for c in columns) for row in rows]
-    return sorted(tuples, key=lambda row: tuple((v is not None, str(type(v)), repr(v)) for v in row))
-
-
-def first_differences(wanted, got, limit=3):
-    """A few rows that stand on one side only, for the line of a failed check."""
-    missing = [row for row in wanted if row not in got][:limit] if len(wanted) < 20000 else []
-    extra = [row for row in got if row not in wanted][:limit] if len(got) < 20000 else []
-    if not missing and not extra:
-        pairs = [(w, g) for w, g in zip(wanted, got) if repr(w) != repr(g)][:limit]
-        return f"{len(wanted)} rows wanted, {len(got)} read; first pairs that differ: {pairs}"
-    return f"{len(wanted)} rows wanted, {len(got)} read; missing {missing}; extra {extra}"
+    def compare(self, found, what):
+        """Raises with a few examples if what was read is not what the log says."""
+        if found == self.rows:
+            return
+        missing = [row for key, row in self.rows.items() if key not in found][:2]
+        extra = [row for key, row in found.items() if key not in self.rows][:2]
+        other = [
+            [(c.name, want, have) for c, want, have in zip(self.columns, row, found[key]) if want != have]
+            for key, row in self.rows.items()
+            if self.key_places and key in found and found[key] != row
+        ]
+        raise AssertionError(
+            f"{what}: {len(self.rows)} rows wanted, {len(found)} read; missing {missing}, extra {extra}, "
+            f"{len(other)} differ (column, wanted, read): {other[:2]}"
+        )
 
 
 def sample_tables():
@@ -247,13 +279,13 @@ def sample_records(entry):
 
 
 def sample_final(entry, columns):
-    """PostgreSQL's own last word on a table, as sorted tuples."""
+    """PostgreSQL's own last word on a table."""
     rows = []
     with gzip.open(SAMPLE / entry["final_file"], "rt", encoding="utf-8", newline="\n") as lines:
         for line in lines:
             document = json.loads(line, parse_float=Decimal)
-            rows.append({c.name: from_dump(document[c.name], c.type) for c in columns})
-    return sorted_rows(rows, columns)
+            rows.append(tuple(from_dump(document[c.name], c.type) for c in columns))
+    return rows
 
 
 def key_columns(entry):
