@@ -1,0 +1,369 @@
+//! Every knob of the broker. What Kafka names too bears Kafka's name, unit, default and meaning.
+//!
+//! A setting is declared once, in the table below; from it come the field of [`Config`], its
+//! default, the parsing and the bounds, and what DescribeConfigs answers. A setting that is not in
+//! the table is refused at the start: nothing is accepted and then ignored.
+
+pub mod listener;
+pub mod setting;
+pub mod topic;
+
+use std::collections::BTreeMap;
+
+use weir_protocol::properties::Properties;
+
+use crate::config::listener::{Listener, parse_listeners};
+use crate::config::setting::{
+    ConfigError, Kind, SettingValue, any, at_least, between, list, one_of,
+};
+
+/// One row of the table of broker settings.
+pub struct BrokerSetting {
+    /// Kafka's name, or ours where Kafka has no such thing.
+    pub name: &'static str,
+    /// Type shown to clients.
+    pub kind: Kind,
+    doc: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+    show: fn(&Config) -> Option<String>,
+}
+
+impl BrokerSetting {
+    /// What the setting means, in one line.
+    pub fn doc(&self) -> &'static str {
+        self.doc.trim_start()
+    }
+
+    /// The value that holds under `config`.
+    pub fn value(&self, config: &Config) -> Option<String> {
+        (self.show)(config)
+    }
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr, $name:literal, $check:expr;)+) => {
+        /// All settings of one broker, checked.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+            given: BTreeMap<&'static str, String>,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: $default,)+ given: BTreeMap::new() }
+            }
+        }
+
+        /// The table of broker settings.
+        pub static SETTINGS: &[BrokerSetting] = &[$(BrokerSetting {
+            name: $name,
+            kind: <$type as SettingValue>::KIND,
+            doc: concat!($($doc),+),
+            set: |config, text| {
+                let value = <$type as SettingValue>::parse(text)?;
+                ($check)(&value)?;
+                config.$field = value;
+                Ok(())
+            },
+            show: |config| config.$field.show(),
+        }),+];
+    };
+}
+
+settings! {
+    /// Number of this broker in the cluster's metadata; it never changes for a data directory.
+    node_id: i32 = 1, "node.id", at_least(0);
+    /// Rack that Metadata reports for this broker.
+    broker_rack: Option<String> = None, "broker.rack", any;
+    /// Addresses to listen on, PLAINTEXT://host:port; port 0 takes a free one.
+    listeners: String = "PLAINTEXT://127.0.0.1:9092".into(), "listeners", is_listeners;
+    /// Address that clients are told to dial; absent: the listener's own.
+    advertised_listeners: Option<String> = None, "advertised.listeners", is_advertised;
+    /// Allows an unencrypted listener without authentication on an address other than loopback.
+    allow_insecure_listener: bool = false, "allow.insecure.listener", any;
+    /// Folder that holds the logs and all else that the broker keeps. Exactly one.
+    log_dirs: Vec<String> = vec!["data".into()], "log.dirs", is_one_folder;
+    /// Address of the HTTP listener for metrics and health.
+    http_listen: String = "127.0.0.1:9644".into(), "http.listen", is_socket_address;
+
+    /// What acks=all and visibility wait for: fsync survives a power cut, os only a crash of the broker.
+    log_durability: String = "fsync".into(), "log.durability", one_of(&["fsync", "os"]);
+    /// How hot logs are read: mmap through memory maps, pread through system calls.
+    read_mode: String = "mmap".into(), "read.mode", one_of(&["mmap", "pread"]);
+    /// Retention may pass what a table has not folded once a partition is larger than this; -1: never.
+    table_retention_hard_bytes: i64 = -1, "table.retention.hard.bytes", at_least(-1);
+
+    /// Partitions of a topic that is created without a number.
+    num_partitions: i32 = 1, "num.partitions", between(1, PARTITIONS_PER_TOPIC_MAX);
+    /// Replicas of a topic that is created without a number. One node keeps one replica whatever is asked.
+    default_replication_factor: i32 = 1, "default.replication.factor", between(1, 32_767);
+    /// Insync replicas that acks=all asks for; with one replica any number is satisfied by it, as in Kafka.
+    min_insync_replicas: i32 = 1, "min.insync.replicas", at_least(1);
+    /// Whether a topic that a client names is created when it is unknown.
+    auto_create_topics_enable: bool = true, "auto.create.topics.enable", any;
+    /// Whether topics may be deleted.
+    delete_topic_enable: bool = true, "delete.topic.enable", any;
+
+    /// A segment is rolled before it grows past this.
+    log_segment_bytes: i32 = 1 << 30, "log.segment.bytes", at_least(1 << 20);
+    /// A segment is rolled when it is older than this; null: log.roll.hours holds.
+    log_roll_ms: Option<i64> = None, "log.roll.ms", present(at_least(1));
+    /// A segment is rolled when it is older than this, unless log.roll.ms is set.
+    log_roll_hours: i32 = 168, "log.roll.hours", at_least(1);
+    /// Segments wholly older than this are deleted; -1: never; null: log.retention.minutes holds.
+    log_retention_ms: Option<i64> = None, "log.retention.ms", present(at_least(-1));
+    /// As log.retention.ms, in minutes; null: log.retention.hours holds.
+    log_retention_minutes: Option<i32> = None, "log.retention.minutes", present(at_least(-1));
+    /// As log.retention.ms, in hours.
+    log_retention_hours: i32 = 168, "log.retention.hours", at_least(-1);
+    /// Oldest segments are deleted while a partition holds more than this; -1: no bound.
+    log_retention_bytes: i64 = -1, "log.retention.bytes", at_least(-1);
+    /// How often retention looks.
+    log_retention_check_interval_ms: i64 = 300_000, "log.retention.check.interval.ms", at_least(1);
+    /// How long a deleted segment's file stays before it is unlinked.
+    log_segment_delete_delay_ms: i64 = 60_000, "log.segment.delete.delay.ms", at_least(0);
+    /// What becomes of old segments. Only delete is served.
+    log_cleanup_policy: String = "delete".into(), "log.cleanup.policy", is_delete;
+    /// An offset index entry is added per so many bytes of log.
+    log_index_interval_bytes: i32 = 4096, "log.index.interval.bytes", at_least(0);
+    /// A segment is rolled when one of its indexes is this big.
+    log_index_size_max_bytes: i32 = 10 << 20, "log.index.size.max.bytes", at_least(1024);
+    /// Whether records bear the time of their making or of their arrival.
+    log_message_timestamp_type: String = "CreateTime".into(), "log.message.timestamp.type",
+        one_of(&["CreateTime", "LogAppendTime"]);
+    /// How far in the past a record's timestamp may lie.
+    log_message_timestamp_before_max_ms: i64 = i64::MAX, "log.message.timestamp.before.max.ms", at_least(0);
+    /// How far in the future a record's timestamp may lie.
+    log_message_timestamp_after_max_ms: i64 = 3_600_000, "log.message.timestamp.after.max.ms", at_least(0);
+    /// Largest record batch that is taken.
+    message_max_bytes: i32 = 1_048_588, "message.max.bytes", at_least(61);
+    /// Only producer is served: batches are kept as they came.
+    compression_type: String = "producer".into(), "compression.type", is_producer;
+
+    /// Largest request that is read.
+    socket_request_max_bytes: i32 = 104_857_600, "socket.request.max.bytes", at_least(1024);
+    /// Most record bytes in one Fetch answer.
+    fetch_max_bytes: i32 = 57_671_680, "fetch.max.bytes", at_least(1024);
+    /// A connection without a request for so long is closed.
+    connections_max_idle_ms: i64 = 600_000, "connections.max.idle.ms", at_least(1);
+    /// Connections that are served at once; more are closed as they come.
+    max_connections: i32 = 2000, "max.connections", at_least(1);
+    /// Connections that are served at once from one address.
+    max_connections_per_ip: i32 = i32::MAX, "max.connections.per.ip", at_least(1);
+    /// Most partitions in one answer of DescribeTopicPartitions.
+    max_request_partition_size_limit: i32 = 2000, "max.request.partition.size.limit", at_least(1);
+
+    /// Longest metadata string that an offset commit may carry.
+    offset_metadata_max_bytes: i32 = 4096, "offset.metadata.max.bytes", at_least(0);
+    /// Partitions of __consumer_offsets, when it is created. On one node more than one spread nothing.
+    offsets_topic_num_partitions: i32 = 1, "offsets.topic.num.partitions", between(1, 1000);
+    /// Segment size of __consumer_offsets.
+    offsets_topic_segment_bytes: i32 = 100 << 20, "offsets.topic.segment.bytes", at_least(1 << 20);
+    /// Committed offsets of a group without members are forgotten after this.
+    offsets_retention_minutes: i32 = 10_080, "offsets.retention.minutes", at_least(1);
+    /// How often expired offsets are looked for.
+    offsets_retention_check_interval_ms: i64 = 600_000, "offsets.retention.check.interval.ms", at_least(1);
+    /// A producer that wrote nothing for so long is forgotten.
+    producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
+}
+
+/// A bound far above any use on one machine, so that a typing error is not a million folders.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+
+impl Config {
+    /// Takes the settings of a file in Java's properties format.
+    pub fn from_properties(text: &str) -> Result<Self, ConfigError> {
+        let settings = Properties::parse_flat(text)?;
+        let mut config = Self::default();
+        for (name, setting) in &settings {
+            config.set(name, &setting.value).map_err(|refused| ConfigError::Line {
+                line: setting.line,
+                refused: Box::new(refused),
+            })?;
+        }
+        Ok(config)
+    }
+
+    /// Sets one setting, by Kafka's name.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let name = if name == "log.dir" { "log.dirs" } else { name };
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            return Err(ConfigError::Unknown { name: name.into() });
+        };
+        let value = value.trim();
+        (setting.set)(self, value).map_err(|expected| ConfigError::Value {
+            name: name.into(),
+            value: value.into(),
+            expected,
+        })?;
+        self.given.insert(setting.name, value.into());
+        Ok(())
+    }
+
+    /// Whether the operator set it, as against the default.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// Checks what only holds between several settings. Called once, at the start.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for listener in self.listener_list() {
+            if self.advertised_listeners.is_none() && listener.is_wildcard() {
+                return Err(ConfigError::Conflict {
+                    name: "advertised.listeners",
+                    reason: format!(
+                        "must be set, because listeners binds every address ({listener}) and \
+                         clients need one that they can dial"
+                    ),
+                });
+            }
+            if !listener.is_loopback() && !self.allow_insecure_listener {
+                return Err(ConfigError::Conflict {
+                    name: "listeners",
+                    reason: format!(
+                        "{listener} can be reached from other machines, without encryption and \
+                         authentication; bind 127.0.0.1 or set allow.insecure.listener=true"
+                    ),
+                });
+            }
+        }
+        if self.message_max_bytes > self.socket_request_max_bytes {
+            return Err(ConfigError::Conflict {
+                name: "message.max.bytes",
+                reason: "is larger than socket.request.max.bytes".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The addresses to bind.
+    pub fn listener_list(&self) -> Vec<Listener> {
+        parse_listeners(&self.listeners).expect("checked when it was set")
+    }
+
+    /// What clients are told to dial, when it differs from the listener.
+    pub fn advertised_listener(&self) -> Option<Listener> {
+        let text = self.advertised_listeners.as_ref()?;
+        parse_listeners(text).expect("checked when it was set").into_iter().next()
+    }
+
+    /// The data folder.
+    pub fn log_dir(&self) -> &str {
+        &self.log_dirs[0]
+    }
+
+    /// How long segments are kept, from the three settings that say so; `None`: for ever.
+    pub fn retention_ms(&self) -> Option<i64> {
+        let minutes = self.log_retention_minutes.map(|minutes| i64::from(minutes) * 60_000);
+        let hours = i64::from(self.log_retention_hours) * 3_600_000;
+        Some(self.log_retention_ms.or(minutes).unwrap_or(hours)).filter(|ms| *ms >= 0)
+    }
+
+    /// After how long a segment is rolled.
+    pub fn roll_ms(&self) -> i64 {
+        self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * 3_600_000)
+    }
+}
+
+fn present<T>(
+    check: impl Fn(&T) -> Result<(), String>,
+) -> impl Fn(&Option<T>) -> Result<(), String> {
+    move |value| value.as_ref().map_or(Ok(()), &check)
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
+fn is_listeners(value: &String) -> Result<(), String> {
+    parse_listeners(value).map(drop)
+}
+
+fn is_advertised(value: &Option<String>) -> Result<(), String> {
+    let Some(value) = value else { return Ok(()) };
+    let listeners = parse_listeners(value)?;
+    match listeners.as_slice() {
+        [one] if one.is_wildcard() => Err("expected an address that clients can dial".into()),
+        [_] => Ok(()),
+        _ => Err("expected exactly one PLAINTEXT://host:port".into()),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
+fn is_socket_address(value: &String) -> Result<(), String> {
+    let expected = || "expected address:port, for instance 127.0.0.1:9644".to_owned();
+    value.parse::<std::net::SocketAddr>().map(drop).map_err(|_| expected())
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
+fn is_one_folder(value: &Vec<String>) -> Result<(), String> {
+    match value.as_slice() {
+        [_] => Ok(()),
+        _ => Err("expected exactly one folder (several data directories are not served)".into()),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
+fn is_delete(value: &String) -> Result<(), String> {
+    match list(value).collect::<Vec<_>>().as_slice() {
+        ["delete"] => Ok(()),
+        _ => Err("expected delete (log compaction is not served yet)".into()),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
+fn is_producer(value: &String) -> Result<(), String> {
+    match value.as_str() {
+        "producer" => Ok(()),
+        _ => Err("expected producer (the broker does not compress batches anew)".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_read_back_as_itself() {
+        let default = Config::default();
+        for setting in SETTINGS {
+            if let Some(text) = setting.value(&default) {
+                let mut config = Config::default();
+                config.set(setting.name, &text).expect(setting.name);
+                assert_eq!(setting.value(&config), Some(text), "{}", setting.name);
+            }
+            assert!(!setting.doc().is_empty(), "{} has no doc", setting.name);
+        }
+        default.validate().expect("the defaults hold together");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_and_refused() {
+        let refused = Config::default().set("num.network.threads", "3").expect_err("unknown");
+        assert!(refused.to_string().contains("unknown setting num.network.threads"));
+        let refused = Config::default().set("num.partitions", "many").expect_err("not a number");
+        assert_eq!(
+            refused.to_string(),
+            "setting num.partitions: \"many\" cannot be used: expected a whole number of 32 bits"
+        );
+    }
+
+    #[test]
+    fn the_finest_unit_of_retention_wins() {
+        let mut config = Config::default();
+        assert_eq!(config.retention_ms(), Some(168 * 3_600_000));
+        config.set("log.retention.minutes", "5").expect("valid");
+        assert_eq!(config.retention_ms(), Some(300_000));
+        config.set("log.retention.ms", "-1").expect("valid");
+        assert_eq!(config.retention_ms(), None);
+    }
+
+    #[test]
+    fn a_listener_open_to_the_network_must_be_wanted() {
+        let mut config = Config::default();
+        config.set("listeners", "PLAINTEXT://0.0.0.0:9092").expect("an address");
+        assert!(config.validate().expect_err("wildcard").to_string().contains("advertised"));
+        config.set("advertised.listeners", "PLAINTEXT://broker.example:9092").expect("valid");
+        assert!(config.validate().expect_err("open").to_string().contains("allow.insecure"));
+        config.set("allow.insecure.listener", "true").expect("valid");
+        config.validate().expect("now it is wanted");
+    }
+}

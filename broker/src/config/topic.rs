@@ -1,0 +1,388 @@
+//! What can be set per topic: every topic setting of Kafka 4, and the `table.*` keys.
+//!
+//! A setting is honoured from the moment at which it is set. One that this broker cannot honour
+//! (log compaction, recompression, tiered storage) is refused with the reason, and its default is
+//! shown as what truly holds. Settings that only concern those features, or replicas, are kept and
+//! shown: on a topic without them they mean nothing in Kafka either.
+
+use std::collections::BTreeMap;
+
+use weir_protocol::table::settings::{SETTINGS as TABLE_SETTINGS, SettingKind, TableSettings};
+
+use crate::config::setting::{Kind, SettingValue, list};
+use crate::config::{Config, SETTINGS as BROKER_SETTINGS};
+use crate::log::config::{LogConfig, TimestampType};
+
+/// One row of the table of topic settings.
+pub struct TopicSetting {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Type shown to clients.
+    pub kind: Kind,
+    /// Meaning, in one line.
+    pub doc: &'static str,
+    check: Check,
+    default: fn(&Config) -> String,
+    synonyms: &'static [&'static str],
+}
+
+enum Check {
+    /// A number not below this.
+    Min(i64),
+    /// A number within these bounds.
+    Range(i64, i64),
+    /// A floating point number between 0 and 1.
+    Ratio,
+    /// `true` or `false`.
+    Boolean,
+    /// Words divided by commas.
+    Words,
+    /// One of these.
+    OneOf(&'static [&'static str]),
+    /// Nothing but this, for this reason.
+    Only(&'static str, &'static str),
+}
+
+macro_rules! topic_settings {
+    ($($name:literal $kind:ident, $check:expr, $default:expr, [$($synonym:literal),*], $doc:literal;)+) => {
+        /// The table of topic settings.
+        pub static TOPIC_SETTINGS: &[TopicSetting] = &[$(TopicSetting {
+            name: $name,
+            kind: Kind::$kind,
+            doc: $doc,
+            check: $check,
+            default: $default,
+            synonyms: &[$($synonym),*],
+        }),+];
+    };
+}
+
+use Check::{Boolean, Min, OneOf, Only, Range, Ratio, Words};
+
+const NO_COMPACTION: &str = "log compaction is not served yet, only delete is";
+const NO_RECOMPRESSION: &str = "batches are kept as the producer compressed them";
+const NO_TIERS: &str = "there is no remote storage";
+const NO_FLUSH_BOUND: &str =
+    "the log is synced as fast as the disk can, see the broker's log.durability";
+
+topic_settings! {
+    "cleanup.policy" List, Only("delete", NO_COMPACTION), |_| "delete".into(),
+        ["log.cleanup.policy"], "What becomes of old segments: delete them by age and size.";
+    "compression.type" String, Only("producer", NO_RECOMPRESSION), |_| "producer".into(),
+        ["compression.type"], "The codec of the log; producer keeps what was sent.";
+    "compression.gzip.level" Int, Range(-1, 9), |_| "-1".into(), [],
+        "Level for compression.type=gzip.";
+    "compression.lz4.level" Int, Range(1, 17), |_| "9".into(), [],
+        "Level for compression.type=lz4.";
+    "compression.zstd.level" Int, Range(-131_072, 22), |_| "3".into(), [],
+        "Level for compression.type=zstd.";
+    "delete.retention.ms" Long, Min(0), |_| "86400000".into(), [],
+        "How long a compacted topic keeps tombstones.";
+    "file.delete.delay.ms" Long, Min(0), |broker| broker.log_segment_delete_delay_ms.to_string(),
+        ["log.segment.delete.delay.ms"], "How long a deleted segment's file stays before it is unlinked.";
+    "flush.messages" Long, Only("9223372036854775807", NO_FLUSH_BOUND), |_| i64::MAX.to_string(), [],
+        "Records after which a sync is forced.";
+    "flush.ms" Long, Only("9223372036854775807", NO_FLUSH_BOUND), |_| i64::MAX.to_string(), [],
+        "Time after which a sync is forced.";
+    "follower.replication.throttled.replicas" List, Words, |_| String::new(), [],
+        "Replicas whose catching up is throttled; with one replica there is none.";
+    "index.interval.bytes" Int, Range(0, 2_147_483_647), |broker| broker.log_index_interval_bytes.to_string(),
+        ["log.index.interval.bytes"], "An offset index entry is added per so many bytes of log.";
+    "leader.replication.throttled.replicas" List, Words, |_| String::new(), [],
+        "Replicas whose serving is throttled; with one replica there is none.";
+    "local.retention.bytes" Long, Only("-2", NO_TIERS), |_| "-2".into(), [],
+        "Bytes kept locally of a tiered topic; -2: as retention.bytes.";
+    "local.retention.ms" Long, Only("-2", NO_TIERS), |_| "-2".into(), [],
+        "Time kept locally of a tiered topic; -2: as retention.ms.";
+    "max.compaction.lag.ms" Long, Min(1), |_| i64::MAX.to_string(), [],
+        "A record of a compacted topic is compacted at the latest after this.";
+    "max.message.bytes" Int, Range(61, 2_147_483_647), |broker| broker.message_max_bytes.to_string(),
+        ["message.max.bytes"], "Largest record batch that is taken.";
+    "message.timestamp.after.max.ms" Long, Min(0), |broker| broker.log_message_timestamp_after_max_ms.to_string(),
+        ["log.message.timestamp.after.max.ms"], "How far in the future a record's timestamp may lie.";
+    "message.timestamp.before.max.ms" Long, Min(0), |broker| broker.log_message_timestamp_before_max_ms.to_string(),
+        ["log.message.timestamp.before.max.ms"], "How far in the past a record's timestamp may lie.";
+    "message.timestamp.type" String, OneOf(&["CreateTime", "LogAppendTime"]), |broker| broker.log_message_timestamp_type.clone(),
+        ["log.message.timestamp.type"], "Whether records bear the time of their making or of their arrival.";
+    "min.cleanable.dirty.ratio" Double, Ratio, |_| "0.5".into(), [],
+        "Share of a compacted log that must be dirty before it is compacted.";
+    "min.compaction.lag.ms" Long, Min(0), |_| "0".into(), [],
+        "A record of a compacted topic is not compacted before this.";
+    "min.insync.replicas" Int, Min(1), |broker| broker.min_insync_replicas.to_string(),
+        ["min.insync.replicas"], "Replicas that acks=all waits for, at most as many as there are (one).";
+    "preallocate" Boolean, Only("true", "segments are always preallocated"), |_| "true".into(), [],
+        "Whether a segment's file is given its whole size when it is made.";
+    "remote.log.copy.disable" Boolean, Only("false", NO_TIERS), |_| "false".into(), [],
+        "Whether a tiered topic has stopped copying.";
+    "remote.log.delete.on.disable" Boolean, Only("false", NO_TIERS), |_| "false".into(), [],
+        "Whether remote segments go when tiering is switched off.";
+    "remote.storage.enable" Boolean, Only("false", NO_TIERS), |_| "false".into(), [],
+        "Whether segments are copied to remote storage.";
+    "retention.bytes" Long, Min(-1), |broker| broker.log_retention_bytes.to_string(),
+        ["log.retention.bytes"], "Oldest segments are deleted while a partition holds more than this; -1: no bound.";
+    "retention.ms" Long, Min(-1), |broker| broker.retention_ms().unwrap_or(-1).to_string(),
+        ["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+        "Segments wholly older than this are deleted; -1: never.";
+    "segment.bytes" Int, Range(SEGMENT_BYTES_MIN, 2_147_483_647), |broker| broker.log_segment_bytes.to_string(),
+        ["log.segment.bytes"], "A segment is rolled before it grows past this.";
+    "segment.index.bytes" Int, Range(1024, 2_147_483_647), |broker| broker.log_index_size_max_bytes.to_string(),
+        ["log.index.size.max.bytes"], "A segment is rolled when one of its indexes is this big.";
+    "segment.jitter.ms" Long, Only("0", "segments are rolled without jitter"), |_| "0".into(), [],
+        "Random part taken off segment.ms.";
+    "segment.ms" Long, Min(1), |broker| broker.roll_ms().to_string(),
+        ["log.roll.ms", "log.roll.hours"], "A segment is rolled when it is older than this.";
+    "unclean.leader.election.enable" Boolean, Check::Boolean, |_| "false".into(), [],
+        "Whether a replica that lags may lead; with one replica none can.";
+}
+
+/// Kafka 4 asks for 1 MiB; tests of retention and recovery want to see many segments.
+const SEGMENT_BYTES_MIN: i64 = 16 << 10;
+
+impl TopicSetting {
+    fn accepts(&self, value: &str) -> Result<(), String> {
+        let number = || {
+            let number = i64::parse(value)?;
+            match self.kind {
+                Kind::Int if i32::try_from(number).is_err() => i32::parse(value).map(i64::from),
+                _ => Ok(number),
+            }
+        };
+        match &self.check {
+            Min(min) if number()? < *min => Err(format!("expected at least {min}")),
+            Range(min, max) if !(*min..=*max).contains(&number()?) => {
+                Err(format!("expected {min} to {max}"))
+            }
+            Boolean => bool::parse(value).map(drop),
+            Ratio if !value.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) => {
+                Err("expected a number between 0 and 1".into())
+            }
+            OneOf(words) if !words.contains(&value) => {
+                Err(format!("expected {}", words.join(" or ")))
+            }
+            Only(only, reason) if !list(value).eq([*only]) => {
+                Err(format!("only {only} is served here: {reason}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether APPEND and SUBTRACT may be used on a topic setting; `None`: there is no such setting.
+pub fn is_list(name: &str) -> Option<bool> {
+    if let Some(setting) = TOPIC_SETTINGS.iter().find(|setting| setting.name == name) {
+        return Some(setting.kind == Kind::List);
+    }
+    let setting = TABLE_SETTINGS.iter().find(|setting| setting.name == name)?;
+    Some(matches!(setting.kind, SettingKind::List))
+}
+
+/// The value of a topic setting when it is not overridden.
+pub fn default_of(name: &str, broker: &Config) -> Option<String> {
+    if let Some(setting) = TOPIC_SETTINGS.iter().find(|setting| setting.name == name) {
+        return Some((setting.default)(broker));
+    }
+    TABLE_SETTINGS
+        .iter()
+        .find(|setting| setting.name == name)
+        .map(|setting| setting.default.to_owned())
+}
+
+/// The settings of one topic: what was overridden, and what follows from it.
+#[derive(Clone, Debug)]
+pub struct TopicConfig {
+    /// What was set for this topic, as it was given.
+    pub overrides: BTreeMap<String, String>,
+    /// What the log makes of it.
+    pub log: LogConfig,
+    /// Whether the topic is folded into a table.
+    pub is_table: bool,
+}
+
+impl TopicConfig {
+    /// Checks the overrides; the error is one line for the client.
+    pub fn parse(
+        topic: &str,
+        overrides: BTreeMap<String, String>,
+        broker: &Config,
+    ) -> Result<Self, String> {
+        for (name, value) in overrides.iter().filter(|(name, _)| !name.starts_with("table.")) {
+            let setting = TOPIC_SETTINGS.iter().find(|setting| setting.name == name);
+            let setting = setting.ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+            setting
+                .accepts(value)
+                .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))?;
+        }
+        let mut is_table = false;
+        if overrides.keys().any(|name| name.starts_with("table.")) {
+            let table = TableSettings::parse(topic, &overrides).map_err(|e| e.to_string())?;
+            is_table = table.enabled;
+        }
+        let log = log_config(&overrides, is_table, broker);
+        Ok(Self { overrides, log, is_table })
+    }
+
+    /// All settings with values, sources and docs, in the order of the tables.
+    pub fn describe(&self, broker: &Config) -> Vec<Described> {
+        let kafka = TOPIC_SETTINGS.iter().map(|setting| {
+            let default = (setting.default)(broker);
+            let given = self.overrides.get(setting.name);
+            let mut synonyms: Vec<_> = given
+                .map(|value| (setting.name, value.clone(), Source::Topic))
+                .into_iter()
+                .collect();
+            synonyms
+                .extend(setting.synonyms.iter().filter_map(|name| broker_synonym(name, broker)));
+            let source = synonyms.first().map_or(Source::Default, |(_, _, source)| *source);
+            let value = given.cloned().unwrap_or(default);
+            Described {
+                name: setting.name,
+                value,
+                source,
+                kind: setting.kind,
+                doc: setting.doc,
+                synonyms,
+            }
+        });
+        let table = TABLE_SETTINGS.iter().map(|setting| {
+            let given = self.overrides.get(setting.name);
+            let mut synonyms: Vec<_> = given
+                .map(|value| (setting.name, value.clone(), Source::Topic))
+                .into_iter()
+                .collect();
+            synonyms.push((setting.name, setting.default.to_owned(), Source::Default));
+            Described {
+                name: setting.name,
+                value: given.cloned().unwrap_or_else(|| setting.default.to_owned()),
+                source: synonyms[0].2,
+                kind: match setting.kind {
+                    SettingKind::Boolean => Kind::Boolean,
+                    SettingKind::String => Kind::String,
+                    SettingKind::Int => Kind::Int,
+                    SettingKind::Long => Kind::Long,
+                    SettingKind::List => Kind::List,
+                },
+                doc: setting.doc,
+                synonyms,
+            }
+        });
+        kafka.chain(table).collect()
+    }
+}
+
+/// Where a value comes from, with the numbers of DescribeConfigs.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Source {
+    /// Set for the topic.
+    Topic = 1,
+    /// Set in the broker's file or on its command line.
+    Broker = 4,
+    /// Nobody set it.
+    Default = 5,
+}
+
+/// One setting as DescribeConfigs shows it.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// The value that holds.
+    pub value: String,
+    /// Who set it.
+    pub source: Source,
+    /// Its type.
+    pub kind: Kind,
+    /// Its meaning.
+    pub doc: &'static str,
+    /// All places that give it a value, the strongest first.
+    pub synonyms: Vec<(&'static str, String, Source)>,
+}
+
+/// A broker setting that stands behind a topic's; absent when it has no value at all.
+fn broker_synonym(name: &'static str, broker: &Config) -> Option<(&'static str, String, Source)> {
+    let setting = BROKER_SETTINGS.iter().find(|setting| setting.name == name)?;
+    let source = if broker.is_given(name) { Source::Broker } else { Source::Default };
+    Some((setting.name, setting.value(broker)?, source))
+}
+
+/// The log's view of the settings. The values have been checked.
+fn log_config(overrides: &BTreeMap<String, String>, is_table: bool, broker: &Config) -> LogConfig {
+    let text = |name: &str| {
+        let given = overrides.get(name).cloned();
+        given.or_else(|| default_of(name, broker)).expect("the setting is in the table")
+    };
+    let long = |name: &str| i64::parse(&text(name)).expect("checked to be a number");
+    let size = |name: &str| u32::try_from(long(name)).expect("checked to be 0 to 2^31-1");
+    LogConfig {
+        segment_bytes: size("segment.bytes"),
+        segment_ms: long("segment.ms"),
+        segment_index_bytes: size("segment.index.bytes"),
+        index_interval_bytes: size("index.interval.bytes"),
+        retention_ms: Some(long("retention.ms")).filter(|ms| *ms >= 0),
+        retention_bytes: Some(long("retention.bytes")).filter(|bytes| *bytes >= 0),
+        batch_bytes_max: size("max.message.bytes"),
+        timestamp_type: match text("message.timestamp.type").as_str() {
+            "LogAppendTime" => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        },
+        timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
+        timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
+        deletes: true,
+        validates_records: is_table,
+        file_delete_delay_ms: long("file.delete.delay.ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<TopicConfig, String> {
+        let pairs = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        TopicConfig::parse("t", pairs.collect(), &Config::default())
+    }
+
+    #[test]
+    fn every_default_is_accepted_as_a_value() {
+        let broker = Config::default();
+        for setting in TOPIC_SETTINGS {
+            let default = (setting.default)(&broker);
+            parse(&[(setting.name, &default)]).expect(setting.name);
+            assert!(setting.synonyms.iter().all(|name| broker_synonym(name, &broker).is_some()
+                || name.starts_with("log.retention.m")
+                || *name == "log.roll.ms"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_with_the_reason() {
+        let refused = parse(&[("cleanup.policy", "compact")]).expect_err("compact");
+        assert!(refused.contains("log compaction is not served yet"), "{refused}");
+        assert!(parse(&[("cleanup.policy", "compact,delete")]).is_err());
+        assert!(parse(&[("remote.storage.enable", "true")]).is_err());
+        assert!(parse(&[("compression.type", "zstd")]).is_err());
+        let refused = parse(&[("prefix", "x")]).expect_err("unknown");
+        assert_eq!(refused, "Unknown topic config name: prefix");
+        for (name, value) in
+            [("retention.ms", "-2"), ("segment.bytes", "3000000000"), ("max.message.bytes", "many")]
+        {
+            assert!(parse(&[(name, value)]).is_err(), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn an_override_reaches_the_log_and_is_shown_as_one() {
+        let config = parse(&[("retention.ms", "-1"), ("segment.bytes", "1048576")]).expect("valid");
+        assert_eq!(config.log.retention_ms, None);
+        assert_eq!(config.log.segment_bytes, 1 << 20);
+        let mut broker = Config::default();
+        broker.set("log.retention.bytes", "77").expect("valid");
+        let described = config.describe(&broker);
+        let find = |name| described.iter().find(|one| one.name == name).expect(name);
+        assert_eq!(find("retention.ms").source, Source::Topic);
+        assert_eq!(find("retention.ms").synonyms.len(), 2, "the override and log.retention.hours");
+        assert_eq!(find("retention.bytes").source, Source::Broker);
+        assert_eq!(find("retention.bytes").value, "77");
+        assert_eq!(find("cleanup.policy").source, Source::Default);
+    }
+}
