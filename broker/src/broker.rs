@@ -1,0 +1,110 @@
+//! What all requests share: settings, topics, committed offsets, counters, the clock.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::protocol::StrBytes;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::group::offsets::Offsets;
+use crate::log::dir::LogDir;
+use crate::metrics::Metrics;
+use crate::producer_ids::ProducerIds;
+
+/// One broker.
+#[derive(Debug)]
+pub struct Broker {
+    /// The settings, checked.
+    pub config: Arc<Config>,
+    /// The name of the cluster, made once per data directory.
+    pub cluster_id: StrBytes,
+    /// The topics.
+    pub catalog: Catalog,
+    /// The committed offsets.
+    pub offsets: Offsets,
+    /// Where producer ids come from.
+    pub producer_ids: ProducerIds,
+    /// The log directory of all partitions.
+    pub logs: Arc<LogDir>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An address that clients can dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address.
+    pub host: StrBytes,
+    /// Port.
+    pub port: u16,
+}
+
+impl Broker {
+    /// This broker's number.
+    pub fn node_id(&self) -> BrokerId {
+        BrokerId(self.config.node_id)
+    }
+
+    /// This broker's rack.
+    pub fn rack(&self) -> Option<StrBytes> {
+        self.config.broker_rack.clone().map(StrBytes::from_string)
+    }
+
+    /// Sets the gauges that only matter when somebody looks.
+    pub fn refresh_gauges(&self) {
+        let gauges = &self.metrics.gauges;
+        let failed = i64::from(self.logs.failed().is_some());
+        let topics = self.catalog.topics();
+        let partition_count = topics.iter().map(|topic| topic.partitions.len() as i64).sum();
+        gauges.brokers.set(1);
+        gauges.active_controllers.set(1);
+        gauges.leaders.set(partition_count);
+        gauges.partitions.set(partition_count);
+        gauges.offline_partitions.set(failed * partition_count);
+        gauges.under_replicated.set(0);
+        for of_topics in [
+            &gauges.topic_partitions,
+            &gauges.current_offset,
+            &gauges.oldest_offset,
+            &gauges.log_size,
+            &gauges.log_segments,
+            &gauges.group_offset,
+            &gauges.group_lag,
+        ] {
+            of_topics.reset();
+        }
+        let mut producers = 0;
+        for topic in topics.iter() {
+            let name = topic.name.as_str();
+            gauges.topic_partitions.with_label_values(&[name]).set(topic.partitions.len() as i64);
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let index = index.to_string();
+                let labels = [name, index.as_str()];
+                let ends = partition.ends();
+                gauges.current_offset.with_label_values(&labels).set(ends.high_watermark.0);
+                gauges.oldest_offset.with_label_values(&labels).set(ends.log_start.0);
+                gauges.log_size.with_label_values(&labels).set(partition.size_bytes() as i64);
+                gauges
+                    .log_segments
+                    .with_label_values(&labels)
+                    .set(partition.segment_count() as i64);
+                producers += partition.producer_count() as i64;
+            }
+        }
+        gauges.producers.set(producers);
+        for (key, committed) in self.offsets.all() {
+            let index = key.partition.to_string();
+            let labels = [key.group.as_str(), key.topic.as_str(), index.as_str()];
+            gauges.group_offset.with_label_values(&labels).set(committed.offset);
+            let topic = topics.named(&key.topic);
+            if let Some(partition) = topic.and_then(|topic| topic.partition(key.partition)) {
+                let lag = partition.ends().high_watermark.0 - committed.offset;
+                gauges.group_lag.with_label_values(&labels).set(lag.max(0));
+            }
+        }
+    }
+}

@@ -1,0 +1,609 @@
+//! Which topics there are: by name and by id, with their settings and partitions.
+//!
+//! The catalog is one small file, saved whole and atomically. It is the authority: a topic exists
+//! from the moment at which the saved catalog names it. So a topic is made in this order: folders
+//! of its partitions (synced), the catalog (synced), then it is seen; and it goes the other way
+//! round. A folder that the catalog does not name was never seen, or has been deleted.
+//!
+//! ```text
+//! weir-catalog 1 <crc32 of the rest, 8 hex digits>
+//! {"topics":[{"name":"t","id":"<22 digits>","partitions":3,"configs":{"retention.ms":"-1"}}, ...]}
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::protocol::StrBytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::config::topic::TopicConfig;
+use crate::config::{Config, PARTITIONS_PER_TOPIC_MAX};
+use crate::disk::Disk;
+use crate::log::dir::LogDir;
+use crate::log::error::LogError;
+use crate::log::meta::{decode_id, encode_id};
+use crate::log::names::folder;
+use crate::metrics::{Metrics, TopicMetrics};
+use crate::partition::Partition;
+
+/// The file that holds the catalog.
+pub const FILE: &str = "weir-catalog";
+/// The internal topic of committed offsets.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+const INTERNAL: &[&str] = &[CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
+const VERSION: u32 = 1;
+const NAME_BYTES_MAX: usize = 249;
+
+/// One topic as it is now; a change makes a new one.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: TopicName,
+    /// Its identity: another one after deletion and re-creation.
+    pub id: Uuid,
+    /// Whether it belongs to the broker itself.
+    pub is_internal: bool,
+    /// Its settings.
+    pub config: TopicConfig,
+    /// Its partitions, by number.
+    pub partitions: Vec<Arc<Partition>>,
+    /// Its counters.
+    pub metrics: TopicMetrics,
+}
+
+impl Topic {
+    /// The partition of that number.
+    pub fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// How many partitions there are.
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("the catalog bounds it")
+    }
+}
+
+/// All topics at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Topics {
+    by_name: BTreeMap<String, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+}
+
+impl Topics {
+    /// The topic of that name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    /// The topic of that id.
+    pub fn identified(&self, id: &Uuid) -> Option<&Arc<Topic>> {
+        self.by_id.get(id)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_name.values()
+    }
+
+    fn put(&mut self, topic: Arc<Topic>) {
+        self.by_id.insert(topic.id, topic.clone());
+        self.by_name.insert(topic.name.to_string(), topic);
+    }
+
+    fn take(&mut self, name: &str) -> Option<Arc<Topic>> {
+        let topic = self.by_name.remove(name)?;
+        self.by_id.remove(&topic.id);
+        Some(topic)
+    }
+}
+
+/// Why the catalog was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The name breaks Kafka's rules, or is kept for the broker.
+    #[error("Topic name is invalid: {0}")]
+    InvalidName(String),
+    /// There is a topic of that name.
+    #[error("Topic '{0}' already exists.")]
+    Exists(String),
+    /// There is no such topic.
+    #[error("This server does not host this topic-partition.")]
+    Unknown,
+    /// The number of partitions cannot be.
+    #[error("{0}")]
+    PartitionCount(String),
+    /// A setting is refused.
+    #[error("{0}")]
+    Config(String),
+    /// The broker does not let this be done.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The disk failed.
+    #[error("the log directory failed: {0}")]
+    Log(#[from] LogError),
+    /// The disk failed.
+    #[error("the catalog cannot be saved: {0}")]
+    Save(#[from] std::io::Error),
+}
+
+impl CatalogError {
+    /// What the client is told.
+    pub fn code(&self) -> ResponseError {
+        match self {
+            CatalogError::InvalidName(_) => ResponseError::InvalidTopicException,
+            CatalogError::Exists(_) => ResponseError::TopicAlreadyExists,
+            CatalogError::Unknown => ResponseError::UnknownTopicOrPartition,
+            CatalogError::PartitionCount(_) => ResponseError::InvalidPartitions,
+            CatalogError::Config(_) => ResponseError::InvalidConfig,
+            CatalogError::Forbidden(_) => ResponseError::PolicyViolation,
+            CatalogError::Log(_) | CatalogError::Save(_) => ResponseError::KafkaStorageError,
+        }
+    }
+}
+
+/// Why the catalog cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not what this program wrote.
+    #[error("{FILE} is damaged ({0}); restore it from a copy")]
+    Damaged(String),
+    /// The file was written by a newer program.
+    #[error("{FILE} has format {found}, this program knows up to {VERSION}; use the newer program")]
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+    /// A saved setting is no longer accepted.
+    #[error("topic {topic} has a setting that this program refuses: {reason}")]
+    Setting {
+        /// The topic.
+        topic: String,
+        /// Why.
+        reason: String,
+    },
+    /// A log cannot be opened.
+    #[error("topic {topic}, partition {partition}: {source}")]
+    Log {
+        /// The topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Why.
+        source: LogError,
+    },
+    /// The folders cannot be listed.
+    #[error("the folders cannot be listed: {0}")]
+    Folders(String),
+    /// The file cannot be read.
+    #[error("{FILE} cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedTopics {
+    topics: Vec<SavedTopic>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedTopic {
+    name: String,
+    /// As Kafka writes ids.
+    id: String,
+    partitions: i32,
+    #[serde(default)]
+    configs: BTreeMap<String, String>,
+}
+
+/// The topics, and the only way to change them. Changes block: call them where that is allowed.
+#[derive(Debug)]
+pub struct Catalog {
+    disk: Arc<dyn Disk>,
+    logs: Arc<LogDir>,
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    topics: RwLock<Arc<Topics>>,
+    changes: Mutex<()>,
+}
+
+impl Catalog {
+    /// Reads the catalog and opens every log that it names.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        logs: Arc<LogDir>,
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        let saved = match disk.read(FILE) {
+            Ok(bytes) => decode(&bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                SavedTopics { topics: Vec::new() }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut topics = Topics::default();
+        set_strays_aside(&disk, &logs, &saved)?;
+        for saved in saved.topics {
+            topics.put(Arc::new(open_topic(saved, &logs, &config, &metrics)?));
+        }
+        let topics = RwLock::new(Arc::new(topics));
+        Ok(Self { disk, logs, config, metrics, topics, changes: Mutex::new(()) })
+    }
+
+    /// All topics as they are now.
+    pub fn topics(&self) -> Arc<Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The topic of that name.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics().named(name).cloned()
+    }
+
+    /// Checks all that creating such a topic would check, and what it would be.
+    pub fn check_new(
+        &self,
+        name: &str,
+        partition_count: i32,
+        overrides: BTreeMap<String, String>,
+    ) -> Result<TopicConfig, CatalogError> {
+        if INTERNAL.contains(&name) {
+            return Err(CatalogError::InvalidName(format!("{name} is kept for the broker")));
+        }
+        self.check_name_and_count(name, partition_count)?;
+        TopicConfig::parse(name, overrides, &self.config).map_err(CatalogError::Config)
+    }
+
+    /// Makes a topic for a client.
+    pub fn create(
+        &self,
+        name: &str,
+        partition_count: i32,
+        overrides: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, CatalogError> {
+        let changes = self.lock();
+        let config = self.check_new(name, partition_count, overrides)?;
+        self.create_checked(&changes, name, partition_count, config)
+    }
+
+    /// The internal topic of that name, made now if there is none.
+    pub fn internal(
+        &self,
+        name: &str,
+        partition_count: i32,
+        overrides: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, CatalogError> {
+        if let Some(topic) = self.topic(name) {
+            return Ok(topic);
+        }
+        let changes = self.lock();
+        if let Some(topic) = self.topic(name) {
+            return Ok(topic);
+        }
+        self.check_name_and_count(name, partition_count)?;
+        let config =
+            TopicConfig::parse(name, overrides, &self.config).map_err(CatalogError::Config)?;
+        self.create_checked(&changes, name, partition_count, config)
+    }
+
+    /// Deletes a topic and its log. It is gone for clients before its files are.
+    pub fn delete(&self, name: &str) -> Result<Arc<Topic>, CatalogError> {
+        let changes = self.lock();
+        let mut topics = Topics::clone(&self.topics());
+        if !self.config.delete_topic_enable {
+            return Err(CatalogError::Forbidden("delete.topic.enable is false".into()));
+        }
+        let topic = topics.take(name).ok_or(CatalogError::Unknown)?;
+        if topic.is_internal {
+            return Err(CatalogError::Forbidden(format!("{name} belongs to the broker")));
+        }
+        self.publish(&changes, topics)?;
+        self.metrics.forget_topic(name);
+        for partition in &topic.partitions {
+            if let Err(error) = partition.delete() {
+                tracing::warn!(topic = name, %error, "a deleted topic left files behind");
+            }
+        }
+        Ok(topic)
+    }
+
+    /// Checks whether a topic may grow to that many partitions.
+    pub fn check_growth(&self, name: &str, count: i32) -> Result<Arc<Topic>, CatalogError> {
+        let topic = self.topic(name).ok_or(CatalogError::Unknown)?;
+        if topic.is_internal {
+            return Err(CatalogError::Forbidden(format!("{name} belongs to the broker")));
+        }
+        let current = topic.partition_count();
+        if count <= current {
+            return Err(CatalogError::PartitionCount(format!(
+                "Topic currently has {current} partitions, which is not less than the requested \
+                 {count}."
+            )));
+        }
+        check_count(count)?;
+        Ok(topic)
+    }
+
+    /// Gives a topic more partitions.
+    pub fn grow(&self, name: &str, count: i32) -> Result<Arc<Topic>, CatalogError> {
+        let changes = self.lock();
+        let topic = self.check_growth(name, count)?;
+        let mut partitions = topic.partitions.clone();
+        for index in topic.partition_count()..count {
+            partitions.push(Partition::create(
+                &self.logs,
+                name,
+                index,
+                topic.id,
+                topic.config.log.clone(),
+            )?);
+        }
+        let grown = Arc::new(Topic {
+            name: topic.name.clone(),
+            id: topic.id,
+            is_internal: topic.is_internal,
+            config: topic.config.clone(),
+            partitions,
+            metrics: topic.metrics.clone(),
+        });
+        let mut topics = Topics::clone(&self.topics());
+        topics.put(grown.clone());
+        self.publish(&changes, topics)?;
+        Ok(grown)
+    }
+
+    /// Replaces a topic's settings by what `change` makes of them; only checks if `is_dry`.
+    pub fn reconfigure(
+        &self,
+        name: &str,
+        is_dry: bool,
+        change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String>,
+    ) -> Result<(), CatalogError> {
+        let changes = self.lock();
+        let mut topics = Topics::clone(&self.topics());
+        let topic = topics.named(name).ok_or(CatalogError::Unknown)?.clone();
+        let overrides = change(&topic.config.overrides).map_err(CatalogError::Config)?;
+        let config =
+            TopicConfig::parse(name, overrides, &self.config).map_err(CatalogError::Config)?;
+        if is_dry {
+            return Ok(());
+        }
+        if topic.is_internal {
+            return Err(CatalogError::Forbidden(format!("{name} belongs to the broker")));
+        }
+        topics.put(Arc::new(Topic {
+            name: topic.name.clone(),
+            id: topic.id,
+            is_internal: topic.is_internal,
+            config: config.clone(),
+            partitions: topic.partitions.clone(),
+            metrics: topic.metrics.clone(),
+        }));
+        self.publish(&changes, topics)?;
+        for partition in &topic.partitions {
+            partition.set_config(config.log.clone());
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_name_and_count(&self, name: &str, partition_count: i32) -> Result<(), CatalogError> {
+        check_name(name).map_err(CatalogError::InvalidName)?;
+        let topics = self.topics();
+        if topics.named(name).is_some() {
+            return Err(CatalogError::Exists(name.into()));
+        }
+        let folded = name.replace('.', "_");
+        if let Some(other) = topics.by_name.keys().find(|other| other.replace('.', "_") == folded) {
+            return Err(CatalogError::InvalidName(format!(
+                "Topic '{name}' collides with existing topic: {other}"
+            )));
+        }
+        check_count(partition_count)
+    }
+
+    fn create_checked(
+        &self,
+        changes: &MutexGuard<'_, ()>,
+        name: &str,
+        partition_count: i32,
+        config: TopicConfig,
+    ) -> Result<Arc<Topic>, CatalogError> {
+        let id = Uuid::new_v4();
+        let mut partitions = Vec::new();
+        for index in 0..partition_count {
+            match Partition::create(&self.logs, name, index, id, config.log.clone()) {
+                Ok(partition) => partitions.push(partition),
+                Err(error) => {
+                    remove_unseen(&partitions);
+                    return Err(error.into());
+                }
+            }
+        }
+        let topic = Arc::new(Topic {
+            name: TopicName(StrBytes::from_string(name.to_owned())),
+            id,
+            is_internal: INTERNAL.contains(&name),
+            config,
+            partitions,
+            metrics: self.metrics.topic(name),
+        });
+        let mut topics = Topics::clone(&self.topics());
+        topics.put(topic.clone());
+        if let Err(error) = self.publish(changes, topics) {
+            remove_unseen(&topic.partitions);
+            return Err(error);
+        }
+        tracing::info!(topic = name, partitions = partition_count, %id, "topic created");
+        Ok(topic)
+    }
+
+    /// Saves the catalog; then everybody sees it.
+    fn publish(&self, _: &MutexGuard<'_, ()>, topics: Topics) -> Result<(), CatalogError> {
+        self.disk.replace(FILE, &encode(&topics))?;
+        *self.topics.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(topics);
+        Ok(())
+    }
+}
+
+/// Folders of a topic that nobody has seen.
+fn remove_unseen(partitions: &[Arc<Partition>]) {
+    for partition in partitions {
+        if let Err(error) = partition.delete() {
+            tracing::warn!(%error, "a topic that could not be created left files behind");
+        }
+    }
+}
+
+fn check_count(count: i32) -> Result<(), CatalogError> {
+    if count < 1 {
+        let text = "Number of partitions must be larger than 0.";
+        return Err(CatalogError::PartitionCount(text.into()));
+    }
+    if count > PARTITIONS_PER_TOPIC_MAX {
+        let text = format!("More than {PARTITIONS_PER_TOPIC_MAX} partitions are not served.");
+        return Err(CatalogError::PartitionCount(text));
+    }
+    Ok(())
+}
+
+/// Kafka's rules for topic names.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() {
+        return Err("the empty string is not allowed".into());
+    }
+    if name == "." || name == ".." {
+        return Err(format!("'{name}' is not allowed"));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "the length of '{name}' is longer than the max allowed length {NAME_BYTES_MAX}"
+        ));
+    }
+    if !name.chars().all(is_legal) {
+        return Err(format!(
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' \
+             and '-'"
+        ));
+    }
+    Ok(())
+}
+
+/// Folders that the catalog does not name were never seen, or were deleted; unless the catalog is
+/// an old copy. So they get another name, which nobody opens, and the operator is told.
+fn set_strays_aside(
+    disk: &Arc<dyn Disk>,
+    logs: &LogDir,
+    saved: &SavedTopics,
+) -> Result<(), OpenError> {
+    let folders = logs.partitions().map_err(|error| OpenError::Folders(error.to_string()))?;
+    for (topic, partition) in folders {
+        let is_named = |one: &SavedTopic| one.name == topic && partition < one.partitions;
+        if saved.topics.iter().any(is_named) {
+            continue;
+        }
+        let stray = folder(&topic, partition);
+        let aside = format!("{stray}.{}-stray", Uuid::new_v4().simple());
+        disk.rename(&stray, &aside)?;
+        disk.sync_dir("")?;
+        tracing::warn!(folder = stray, aside, "set aside a folder that the catalog does not name");
+    }
+    Ok(())
+}
+
+fn open_topic(
+    saved: SavedTopic,
+    logs: &Arc<LogDir>,
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<Topic, OpenError> {
+    let SavedTopic { name, id, partitions: count, configs } = saved;
+    let id = decode_id(&id)
+        .ok_or_else(|| OpenError::Damaged(format!("topic {name} has the id {id:?}")))?;
+    let topic_config = TopicConfig::parse(&name, configs, config)
+        .map_err(|reason| OpenError::Setting { topic: name.clone(), reason })?;
+    let mut partitions = Vec::new();
+    for index in 0..count {
+        let opened = Partition::open(logs, &name, index, id, topic_config.log.clone());
+        let (partition, _recovery) = opened.map_err(|source| OpenError::Log {
+            topic: name.clone(),
+            partition: index,
+            source,
+        })?;
+        partitions.push(partition);
+    }
+    let is_internal = INTERNAL.contains(&name.as_str());
+    let metrics = metrics.topic(&name);
+    let name = TopicName(StrBytes::from_string(name));
+    Ok(Topic { name, id, is_internal, config: topic_config, partitions, metrics })
+}
+
+fn encode(topics: &Topics) -> Vec<u8> {
+    let topics = topics.iter().map(|topic| SavedTopic {
+        name: topic.name.to_string(),
+        id: encode_id(topic.id),
+        partitions: topic.partition_count(),
+        configs: topic.config.overrides.clone(),
+    });
+    let body = serde_json::to_string(&SavedTopics { topics: topics.collect() })
+        .expect("strings and numbers can be written");
+    format!("weir-catalog {VERSION} {:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into()
+}
+
+fn decode(bytes: &[u8]) -> Result<SavedTopics, OpenError> {
+    let damaged = |what: &str| OpenError::Damaged(what.to_owned());
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not a text"))?;
+    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("no first line"))?;
+    let body = body.strip_suffix('\n').ok_or_else(|| damaged("the end is missing"))?;
+    let mut words = head.split(' ');
+    if words.next() != Some("weir-catalog") {
+        return Err(damaged("not a catalog"));
+    }
+    let found = words.next().and_then(|word| word.parse().ok());
+    let found: u32 = found.ok_or_else(|| damaged("no format number"))?;
+    if found > VERSION {
+        return Err(OpenError::Newer { found });
+    }
+    let checksum = format!("{:08x}", crc32fast::hash(body.as_bytes()));
+    if words.next() != Some(&checksum) {
+        return Err(damaged("its checksum does not fit"));
+    }
+    serde_json::from_str(body).map_err(|error| damaged(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_kafkas_rules() {
+        for good in ["a", "A-b_c.9", &"x".repeat(249)] {
+            check_name(good).expect(good);
+        }
+        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_catalog_is_noticed() {
+        let bytes = encode(&Topics::default());
+        assert!(decode(&bytes).expect("as written").topics.is_empty());
+        for position in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[position / 8] ^= 1 << (position % 8);
+            assert!(decode(&flipped).is_err(), "bit {position}");
+        }
+        let newer = b"weir-catalog 2 00000000\n{}\n";
+        assert!(matches!(decode(newer), Err(OpenError::Newer { found: 2 })));
+    }
+}

@@ -1,0 +1,256 @@
+//! Committed offsets: a map that is also an internal topic.
+//!
+//! A commit is appended to `__consumer_offsets` and is in the map once it is durable; the map is
+//! read back from the topic at the start. What is newer in the log wins, whatever order the waiters
+//! wake in. Nothing compacts the topic yet, so when it has grown far beyond what it holds, all live
+//! offsets are written again at its end and what lies before is cut off.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weir_protocol::records::Offset;
+use weir_protocol::records::batch::{RecordBatch, batches};
+use weir_protocol::records::builder::BatchBuilder;
+use weir_protocol::records::compression::Compression;
+
+use crate::catalog::{CONSUMER_OFFSETS, Catalog, CatalogError, Topic};
+use crate::config::Config;
+use crate::group::offset_records::{Committed, OffsetKey, partition_of};
+use crate::log::ReadSlice;
+use crate::log::error::ReadError;
+use crate::partition::Partition;
+
+/// One read of the replay at the start.
+const REPLAY_BYTES: usize = 1 << 20;
+/// A batch of the internal topic is not decompressed beyond this.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// Records in one batch of the rewrite.
+const REWRITE_BATCH: usize = 1000;
+
+/// Why an offset was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The internal topic cannot be made.
+    #[error("{CONSUMER_OFFSETS} cannot be made: {0}")]
+    Topic(#[from] CatalogError),
+    /// The internal topic cannot be written.
+    #[error("{CONSUMER_OFFSETS} cannot be written: {0}")]
+    Storage(String),
+}
+
+/// An entry with its place in the log, so that the newer one wins.
+#[derive(Clone, Debug)]
+struct Entry {
+    committed: Committed,
+    place: Offset,
+}
+
+/// A key and what is committed for it; nothing: it is forgotten.
+pub type Change = (OffsetKey, Option<Committed>);
+type Group = BTreeMap<(String, i32), Entry>;
+
+/// The committed offsets of all groups.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    groups: Mutex<HashMap<String, Group>>,
+    /// Commits share it; who decides by what is in the map (expiry, rewriting) has it alone, so
+    /// that no commit in between is undone.
+    gate: tokio::sync::RwLock<()>,
+}
+
+impl Offsets {
+    /// Reads the internal topic back.
+    pub fn open(catalog: &Catalog) -> Result<Self, ReadError> {
+        let offsets = Self::default();
+        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(offsets) };
+        for partition in &topic.partitions {
+            offsets.replay(partition)?;
+        }
+        Ok(offsets)
+    }
+
+    fn replay(&self, partition: &Arc<Partition>) -> Result<(), ReadError> {
+        let ends = partition.ends();
+        let mut next = ends.log_start;
+        while next < ends.high_watermark {
+            let bytes = match partition.read(next, REPLAY_BYTES, true)? {
+                ReadSlice::Hot(bytes) => bytes,
+                ReadSlice::Cold(cold) => cold.load()?,
+            };
+            let before = next;
+            for batch in batches(bytes).flatten() {
+                next = batch.header().last_offset().next();
+                self.replay_batch(&batch);
+            }
+            if next == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_batch(&self, batch: &RecordBatch) {
+        let records = match batch.records(DECOMPRESSED_BYTES_MAX) {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!(%error, "a batch of {CONSUMER_OFFSETS} cannot be read");
+                return;
+            }
+        };
+        for record in records.flatten() {
+            let Some(key) = record.key.as_deref().and_then(OffsetKey::decode) else { continue };
+            let value = record.value.as_deref().and_then(Committed::decode);
+            self.apply(key, value, record.offset);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Group>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, key: OffsetKey, value: Option<Committed>, place: Offset) {
+        let mut groups = self.lock();
+        let group = groups.entry(key.group.clone()).or_default();
+        let at = (key.topic, key.partition);
+        if group.get(&at).is_some_and(|entry| entry.place > place) {
+            return;
+        }
+        match value {
+            Some(committed) => drop(group.insert(at, Entry { committed, place })),
+            None => drop(group.remove(&at)),
+        }
+        if group.is_empty() {
+            groups.remove(&key.group);
+        }
+    }
+
+    /// What a group committed for one partition.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<Committed> {
+        let groups = self.lock();
+        let entry = groups.get(group)?.get(&(topic.to_owned(), partition))?;
+        Some(entry.committed.clone())
+    }
+
+    /// All that a group committed, by topic and partition.
+    pub fn all_of(&self, group: &str) -> Vec<(String, i32, Committed)> {
+        let groups = self.lock();
+        let entries = groups.get(group).into_iter().flatten();
+        entries
+            .map(|((topic, index), entry)| (topic.clone(), *index, entry.committed.clone()))
+            .collect()
+    }
+
+    /// All keys with what was committed.
+    pub fn all(&self) -> Vec<(OffsetKey, Committed)> {
+        let groups = self.lock();
+        let entries = groups.iter().flat_map(|(group, entries)| {
+            entries.iter().map(move |((topic, partition), entry)| {
+                let key =
+                    OffsetKey { group: group.clone(), topic: topic.clone(), partition: *partition };
+                (key, entry.committed.clone())
+            })
+        });
+        entries.collect()
+    }
+
+    /// Appends what one group commits or forgets; durable and visible when this returns.
+    pub async fn commit(
+        &self,
+        topic: &Topic,
+        group: &str,
+        changes: Vec<Change>,
+        now_ms: i64,
+    ) -> Result<(), CommitError> {
+        let _shared = self.gate.read().await;
+        self.write(topic, group, changes, now_ms).await
+    }
+
+    async fn write(
+        &self,
+        topic: &Topic,
+        group: &str,
+        changes: Vec<Change>,
+        now_ms: i64,
+    ) -> Result<(), CommitError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let storage = |error: &dyn std::fmt::Display| CommitError::Storage(error.to_string());
+        let index = partition_of(group, topic.partition_count());
+        let partition = topic.partition(index).expect("the index is below the count");
+        let appended =
+            partition.append_internal(&batch_of(&changes, now_ms)).map_err(|e| storage(&e))?;
+        partition.durable(appended.last_offset.next()).await.map_err(|e| storage(&e))?;
+        for (delta, (key, value)) in changes.into_iter().enumerate() {
+            self.apply(key, value, appended.base_offset.plus(delta as i64));
+        }
+        Ok(())
+    }
+
+    /// Forgets what nobody committed again for too long, and what belongs to deleted topics.
+    pub async fn expire(
+        &self,
+        catalog: &Catalog,
+        config: &Config,
+        now_ms: i64,
+    ) -> Result<usize, CommitError> {
+        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(0) };
+        let _alone = self.gate.write().await;
+        let oldest_ms = now_ms - i64::from(config.offsets_retention_minutes) * 60_000;
+        let topics = catalog.topics();
+        let mut expired: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+        for (key, committed) in self.all() {
+            if committed.commit_ms < oldest_ms || topics.named(&key.topic).is_none() {
+                expired.entry(key.group.clone()).or_default().push((key, None));
+            }
+        }
+        let count = expired.values().map(Vec::len).sum();
+        for (group, changes) in expired {
+            self.write(&topic, &group, changes, now_ms).await?;
+        }
+        Ok(count)
+    }
+
+    /// Writes all live offsets of a partition again and cuts off what lies before.
+    pub async fn rewrite(&self, topic: &Topic, now_ms: i64) -> Result<(), CommitError> {
+        let _alone = self.gate.write().await;
+        let mut live: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+        for (key, committed) in self.all() {
+            live.entry(key.group.clone()).or_default().push((key, Some(committed)));
+        }
+        let cuts: Vec<Offset> =
+            topic.partitions.iter().map(|partition| partition.ends().log_end).collect();
+        for (group, changes) in live {
+            for part in changes.chunks(REWRITE_BATCH) {
+                self.write(topic, &group, part.to_vec(), now_ms).await?;
+            }
+        }
+        for (partition, cut) in topic.partitions.iter().zip(cuts) {
+            partition.durable(cut).await.map_err(|e| CommitError::Storage(e.to_string()))?;
+            partition
+                .delete_records_before(cut)
+                .map_err(|e| CommitError::Storage(e.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The internal topic, made if there is none.
+pub fn internal_topic(catalog: &Catalog, config: &Config) -> Result<Arc<Topic>, CatalogError> {
+    let overrides = [
+        ("retention.ms", "-1".to_owned()),
+        ("retention.bytes", "-1".to_owned()),
+        ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+    ];
+    let overrides = overrides.into_iter().map(|(name, value)| (name.to_owned(), value));
+    catalog.internal(CONSUMER_OFFSETS, config.offsets_topic_num_partitions, overrides.collect())
+}
+
+fn batch_of(changes: &[Change], now_ms: i64) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (key, value) in changes {
+        let value = value.as_ref().map(Committed::encode);
+        builder.append(now_ms, Some(&key.encode()), value.as_deref(), &[]);
+    }
+    RecordBatch::parse(builder.finish()).expect("the builder makes whole batches")
+}

@@ -1,0 +1,84 @@
+//! Producer ids: given out once, whatever happens. The file holds the first id that no process has
+//! claimed; a block is claimed (durably) before the first of its ids is given out.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::disk::Disk;
+
+/// The file that holds the first unclaimed id.
+pub const FILE: &str = "producer-ids";
+const BLOCK: i64 = 1000;
+
+#[derive(Debug)]
+struct Block {
+    next: i64,
+    end: i64,
+}
+
+/// The source of producer ids.
+#[derive(Debug)]
+pub struct ProducerIds {
+    disk: Arc<dyn Disk>,
+    block: Mutex<Block>,
+}
+
+impl ProducerIds {
+    /// Goes on where the last process stopped claiming.
+    pub fn open(disk: Arc<dyn Disk>) -> io::Result<Self> {
+        let end = match disk.read(FILE) {
+            Ok(bytes) => parse(&bytes).ok_or_else(|| {
+                let text = format!("{FILE} is damaged: expected a number and its checksum");
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { disk, block: Mutex::new(Block { next: end, end }) })
+    }
+
+    /// An id that nobody ever had. May sync the disk.
+    pub fn next(&self) -> io::Result<i64> {
+        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
+        if block.next == block.end {
+            let end = block.end + BLOCK;
+            self.disk.replace(FILE, show(end).as_bytes())?;
+            block.end = end;
+        }
+        let id = block.next;
+        block.next += 1;
+        Ok(id)
+    }
+}
+
+fn show(end: i64) -> String {
+    let number = end.to_string();
+    format!("{number} {:08x}\n", crc32fast::hash(number.as_bytes()))
+}
+
+fn parse(bytes: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let end = text.split(' ').next()?.parse().ok()?;
+    (end >= 0 && show(end) == text).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::os::OsDisk;
+
+    #[test]
+    fn no_id_is_given_out_twice_even_after_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..3 {
+            let ids = ProducerIds::open(disk.clone()).unwrap();
+            for _ in 0..1500 {
+                assert!(seen.insert(ids.next().unwrap()));
+            }
+        }
+        disk.replace(FILE, b"17 00000000\n").unwrap();
+        assert!(ProducerIds::open(disk).is_err());
+    }
+}
