@@ -1,7 +1,26 @@
-//! Where the log lives.
+//! Where the log lives: a Kafka-compatible broker on one machine.
+//!
+//! ```text
+//! server -> connection -> api -> broker -> catalog, group -> partition -> log -> disk
+//! ```
+//!
+//! Each room knows only those to its right. `config`, `metrics` and `clock` stand below all of
+//! them; `start` puts everything together, and `admin` and `housekeeping` look after it.
+pub mod admin;
+pub mod api;
+pub mod broker;
+pub mod catalog;
 pub mod clock;
+pub mod config;
+pub mod connection;
 pub mod disk;
+pub mod group;
+pub mod housekeeping;
 pub mod log;
+pub mod metrics;
 pub mod partition;
+pub mod producer_ids;
 pub mod producers;
+pub mod server;
+pub mod start;
 pub mod sync;

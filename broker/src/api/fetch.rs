@@ -1,0 +1,287 @@
+//! Fetch 4-18: reads record batches. The way of every record out of the log.
+//!
+//! Whole batches only, from the one that contains the asked offset. The first partition with records
+//! gives at least one batch, however large; after it the limits bind. Reading is a plain function,
+//! waiting is the loop around it: until `min_bytes` are there, something is wrong, or `max_wait_ms`
+//! have passed. Hot records are slices of the log and go to the socket uncopied; cold ones are read
+//! on the blocking pool. Only durable records are seen.
+//!
+//! Fetch sessions are not kept: every answer says session 0, which the protocol allows, and a
+//! client that asks to go on with a session is told that there is none. Not: followers, transactions
+//! (so the list of aborted ones is empty).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use tokio::sync::Notify;
+use weir_protocol::fetch::{
+    FetchAnswer, FetchPartition, FetchPartitionAnswer, FetchRequest, FetchTopic, FetchTopicAnswer,
+    IsolationLevel,
+};
+use weir_protocol::header::RequestHeader;
+use weir_protocol::records::Offset;
+
+use crate::api::{Begun, NONE, Refusal, Reply, code};
+use crate::broker::Broker;
+use crate::catalog::{Topic, Topics};
+use crate::log::error::ReadError;
+use crate::log::{ColdRead, ReadSlice};
+use crate::partition::Partition;
+
+/// From here on topics are named by their ids.
+const TOPIC_ID_FROM: i16 = 13;
+
+/// Reads; waits if there is too little.
+pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result<Begun, Refusal> {
+    let request = FetchRequest::decode(header.api_version, body)
+        .map_err(|error| Refusal::Codec { api: "Fetch", reason: error.to_string() })?;
+    if request.session_id != 0 && request.session_epoch > 0 {
+        let answer = FetchAnswer {
+            error_code: code(ResponseError::FetchSessionIdNotFound),
+            ..FetchAnswer::default()
+        };
+        return Ok(Begun::Done(encode(answer, &header)));
+    }
+    let collected = collect(broker, &request, &header);
+    if collected.cold.is_empty() && collected.is_satisfied(&request) {
+        return Ok(Begun::Done(count_and_encode(broker, collected.answer, &header)));
+    }
+    Ok(Begun::Blocking(Box::pin(wait(broker.clone(), header, request))))
+}
+
+/// The loop around reading.
+async fn wait(broker: Arc<Broker>, header: RequestHeader, request: FetchRequest) -> Reply {
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let deadline = tokio::time::sleep(wait);
+    tokio::pin!(deadline);
+    let growth = Arc::new(Notify::new());
+    for partition in asked_partitions(&broker.catalog.topics(), &request, header.api_version) {
+        partition.wake_on_growth(&growth);
+    }
+    loop {
+        // Whatever grows from here on wakes us: the waiter was enrolled before this look.
+        let collected = collect(&broker, &request, &header).load().await;
+        if deadline.is_elapsed() || collected.is_satisfied(&request) {
+            return count_and_encode(&broker, collected.answer, &header);
+        }
+        tokio::select! {
+            () = growth.notified() => {}
+            () = &mut deadline => {}
+        }
+    }
+}
+
+fn asked_partitions(topics: &Topics, request: &FetchRequest, version: i16) -> Vec<Arc<Partition>> {
+    let asked = request.topics.iter().filter_map(|asked| {
+        let topic = find(topics, asked, version).ok()?;
+        Some(asked.partitions.iter().filter_map(|one| topic.partition(one.index).cloned()))
+    });
+    asked.flatten().collect()
+}
+
+/// What one look at the logs found.
+struct Collected {
+    answer: FetchAnswer,
+    /// What is to be read from the disk, and its place in the answer.
+    cold: Vec<(usize, usize, ColdRead)>,
+    has_error: bool,
+}
+
+impl Collected {
+    fn is_satisfied(&self, request: &FetchRequest) -> bool {
+        let partitions = self.answer.topics.iter().flat_map(|topic| &topic.partitions);
+        let size_bytes: usize = partitions.map(|partition| partition.records.len()).sum();
+        request.max_wait_ms <= 0
+            || self.has_error
+            || request.topics.is_empty()
+            || size_bytes >= usize::try_from(request.min_bytes).unwrap_or(0)
+    }
+
+    /// Reads what is cold, all on one blocking thread.
+    async fn load(mut self) -> Collected {
+        if self.cold.is_empty() {
+            return self;
+        }
+        let cold = std::mem::take(&mut self.cold);
+        let load = move || {
+            let loaded = cold.into_iter().map(|(topic, index, read)| (topic, index, read.load()));
+            loaded.collect::<Vec<_>>()
+        };
+        let Ok(loaded) = tokio::task::spawn_blocking(load).await else {
+            self.has_error = true;
+            for partition in self.answer.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                let error = code(ResponseError::KafkaStorageError);
+                *partition = FetchPartitionAnswer::error(partition.index, error);
+            }
+            return self;
+        };
+        for (topic, index, bytes) in loaded {
+            let partition = &mut self.answer.topics[topic].partitions[index];
+            match bytes {
+                Ok(bytes) => partition.records = bytes,
+                Err(error) => {
+                    tracing::warn!(%error, "a read from the disk failed");
+                    self.has_error = true;
+                    *partition = failed(partition.index, &error);
+                }
+            }
+        }
+        self
+    }
+}
+
+/// One look at all asked partitions, in their order.
+fn collect(broker: &Broker, request: &FetchRequest, header: &RequestHeader) -> Collected {
+    let version = header.api_version;
+    let topics = broker.catalog.topics();
+    let bytes_max = request.max_bytes.min(broker.config.fetch_max_bytes);
+    let mut left = usize::try_from(bytes_max).unwrap_or(0);
+    let answer = FetchAnswer { error_code: NONE, ..FetchAnswer::default() };
+    let mut collected = Collected { answer, cold: Vec::new(), has_error: false };
+    let mut is_first = true;
+    for (topic_index, asked) in request.topics.iter().enumerate() {
+        let found = find(&topics, asked, version);
+        let mut answered = FetchTopicAnswer {
+            name: asked.name.clone(),
+            topic_id: asked.topic_id,
+            partitions: Vec::with_capacity(asked.partitions.len()),
+        };
+        for (partition_index, one) in asked.partitions.iter().enumerate() {
+            let read = found.and_then(|topic| read_one(topic, one, left, is_first));
+            let (mut partition, slice) = match read {
+                Ok(read) => read,
+                Err(partition_error) => {
+                    collected.has_error = true;
+                    (FetchPartitionAnswer::error(one.index, code(partition_error)), None)
+                }
+            };
+            if request.isolation_level == IsolationLevel::ReadCommitted
+                && partition.error_code == NONE
+            {
+                partition.aborted_transactions = Some(Vec::new());
+            }
+            match slice {
+                None => {}
+                Some(ReadSlice::Hot(bytes)) => {
+                    is_first &= bytes.is_empty();
+                    left = left.saturating_sub(bytes.len());
+                    partition.records = bytes;
+                }
+                Some(ReadSlice::Cold(cold)) => {
+                    // How much it is shows when it is read; it may be all that was asked for.
+                    is_first = false;
+                    left = left.saturating_sub(usize::try_from(one.max_bytes).unwrap_or(0));
+                    collected.cold.push((topic_index, partition_index, cold));
+                }
+            }
+            answered.partitions.push(partition);
+        }
+        collected.answer.topics.push(answered);
+    }
+    collected
+}
+
+fn find<'a>(
+    topics: &'a Topics,
+    asked: &FetchTopic,
+    version: i16,
+) -> Result<&'a Arc<Topic>, ResponseError> {
+    if version >= TOPIC_ID_FROM {
+        return topics.identified(&asked.topic_id).ok_or(ResponseError::UnknownTopicId);
+    }
+    topics.named(&asked.name).ok_or(ResponseError::UnknownTopicOrPartition)
+}
+
+type Read = (FetchPartitionAnswer, Option<ReadSlice>);
+
+/// Reads one partition, in the order of Kafka's checks.
+fn read_one(
+    topic: &Topic,
+    asked: &FetchPartition,
+    bytes_left: usize,
+    is_first: bool,
+) -> Result<Read, ResponseError> {
+    topic.metrics.fetch_requests.inc();
+    let partition = topic.partition(asked.index).ok_or_else(|| {
+        topic.metrics.failed_fetch_requests.inc();
+        ResponseError::UnknownTopicOrPartition
+    })?;
+    check_leader_epoch(partition, asked.current_leader_epoch)?;
+    let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(bytes_left);
+    let ends = partition.ends();
+    let mut answer = FetchPartitionAnswer {
+        index: asked.index,
+        error_code: NONE,
+        high_watermark: ends.high_watermark.0,
+        last_stable_offset: ends.last_stable.0,
+        log_start_offset: ends.log_start.0,
+        diverging_epoch: None,
+        current_leader: None,
+        aborted_transactions: None,
+        preferred_read_replica: -1,
+        records: Bytes::new(),
+    };
+    if let Some(diverging) = diverging_epoch(partition, asked) {
+        answer.diverging_epoch = Some(diverging);
+        return Ok((answer, None));
+    }
+    match partition.read(Offset(asked.fetch_offset), bytes_max, is_first) {
+        Ok(slice) => Ok((answer, Some(slice))),
+        Err(error) => {
+            topic.metrics.failed_fetch_requests.inc();
+            Err(error.error_code())
+        }
+    }
+}
+
+/// Whether the client believes in another leader epoch; -1: it does not say.
+pub fn check_leader_epoch(partition: &Partition, believed: i32) -> Result<(), ResponseError> {
+    let current = partition.leader_epoch();
+    if believed == -1 || believed == current {
+        Ok(())
+    } else if believed < current {
+        Err(ResponseError::FencedLeaderEpoch)
+    } else {
+        Err(ResponseError::UnknownLeaderEpoch)
+    }
+}
+
+/// Where our log ends for the epoch of the client's last record, if that lies before its offset.
+fn diverging_epoch(partition: &Partition, asked: &FetchPartition) -> Option<(i32, i64)> {
+    if asked.last_fetched_epoch < 0 {
+        return None;
+    }
+    let (epoch, end) = partition.epoch_end(asked.last_fetched_epoch);
+    let is_diverging = epoch >= 0
+        && end.0 >= 0
+        && (epoch < asked.last_fetched_epoch || end.0 < asked.fetch_offset);
+    is_diverging.then_some((epoch, end.0))
+}
+
+fn failed(index: i32, error: &ReadError) -> FetchPartitionAnswer {
+    FetchPartitionAnswer::error(index, code(error.error_code()))
+}
+
+fn count_and_encode(broker: &Broker, answer: FetchAnswer, header: &RequestHeader) -> Reply {
+    let topics = broker.catalog.topics();
+    for answered in &answer.topics {
+        let topic = match header.api_version >= TOPIC_ID_FROM {
+            true => topics.identified(&answered.topic_id),
+            false => topics.named(&answered.name),
+        };
+        let bytes: usize = answered.partitions.iter().map(|one| one.records.len()).sum();
+        if let Some(topic) = topic.filter(|_| bytes > 0) {
+            topic.metrics.bytes_out.inc_by(bytes as u64);
+        }
+    }
+    encode(answer, header)
+}
+
+fn encode(answer: FetchAnswer, header: &RequestHeader) -> Reply {
+    match answer.encode(header.api_version, header.correlation_id) {
+        Ok(answer) => Reply::Answer(answer),
+        Err(error) => Reply::Close(error.to_string()),
+    }
+}

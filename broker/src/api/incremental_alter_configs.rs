@@ -1,0 +1,147 @@
+//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic.
+//!
+//! Durable before the answer, effective at once; APPEND and SUBTRACT only on lists, and on top of
+//! the default when nothing was set. A broker's settings come from its file and are refused.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use kafka_protocol::messages::incremental_alter_configs_response::{
+    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
+};
+
+use crate::api::alter_configs::check_type;
+use crate::api::{code, doubled, text};
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::config::setting::list;
+use crate::config::topic::{default_of, is_list};
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// Answers the request.
+pub fn answer(
+    broker: &Broker,
+    request: &IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let responses = request.resources.iter().map(|resource| {
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        let twins = request.resources.iter().filter(|other| {
+            other.resource_type == resource.resource_type
+                && other.resource_name == resource.resource_name
+        });
+        let altered = match twins.count() {
+            1 => alter(broker, resource, request.validate_only),
+            _ => Err((ResponseError::InvalidRequest, "The resource is named twice.".into())),
+        };
+        match altered {
+            Ok(()) => response,
+            Err((error, why)) => {
+                response.with_error_code(code(error)).with_error_message(Some(text(why)))
+            }
+        }
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+fn alter(
+    broker: &Broker,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), (ResponseError, String)> {
+    check_type(resource.resource_type)?;
+    let doubled = doubled(resource.configs.iter().map(|config| config.name.as_str()));
+    if let Some(name) = doubled.iter().next() {
+        return Err((ResponseError::InvalidRequest, format!("{name} is altered twice.")));
+    }
+    if let Some(config) =
+        resource.configs.iter().find(|c| !(SET..=SUBTRACT).contains(&c.config_operation))
+    {
+        let why = format!("There is no operation {}.", config.config_operation);
+        return Err((ResponseError::InvalidRequest, why));
+    }
+    let changed = broker.catalog.reconfigure(&resource.resource_name, validate_only, |current| {
+        let mut overrides = current.clone();
+        for config in &resource.configs {
+            apply(&mut overrides, config, &broker.config)?;
+        }
+        Ok(overrides)
+    });
+    changed.map_err(|error| (error.code(), error.to_string()))
+}
+
+fn apply(
+    overrides: &mut BTreeMap<String, String>,
+    config: &AlterableConfig,
+    broker: &Config,
+) -> Result<(), String> {
+    let name = config.name.as_str();
+    let is_list = is_list(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    if config.config_operation == DELETE {
+        overrides.remove(name);
+        return Ok(());
+    }
+    let Some(value) = &config.value else {
+        return Err(format!("Null value not supported for {name}"));
+    };
+    if config.config_operation == SET {
+        overrides.insert(name.to_owned(), value.to_string());
+        return Ok(());
+    }
+    if !is_list {
+        return Err(format!("{name} is not a list: it can be set or deleted, not appended to"));
+    }
+    let current = overrides.get(name).cloned().or_else(|| default_of(name, broker));
+    let current = current.unwrap_or_default();
+    let mut words: Vec<&str> = list(&current).collect();
+    if config.config_operation == APPEND {
+        for word in list(value) {
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+    } else {
+        words.retain(|word| !list(value).any(|taken| taken == *word));
+    }
+    overrides.insert(name.to_owned(), words.join(","));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::protocol::StrBytes;
+
+    fn applied(operation: i8, name: &'static str, value: &'static str) -> Result<String, String> {
+        let mut overrides = BTreeMap::from([
+            ("leader.replication.throttled.replicas".to_owned(), "a,b".to_owned()),
+            ("retention.ms".to_owned(), "5".to_owned()),
+        ]);
+        let config = AlterableConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_config_operation(operation)
+            .with_value(Some(StrBytes::from_static_str(value)));
+        apply(&mut overrides, &config, &Config::default())?;
+        Ok(overrides.get(name).cloned().unwrap_or_default())
+    }
+
+    #[test]
+    fn lists_are_appended_to_and_subtracted_from_and_others_are_not() {
+        let list = "leader.replication.throttled.replicas";
+        assert_eq!(applied(APPEND, list, "b,c"), Ok("a,b,c".into()));
+        assert_eq!(applied(SUBTRACT, list, "a"), Ok("b".into()));
+        assert_eq!(applied(APPEND, "cleanup.policy", "delete"), Ok("delete".into()));
+        assert_eq!(applied(SET, "retention.ms", "6"), Ok("6".into()));
+        assert_eq!(applied(DELETE, "retention.ms", ""), Ok(String::new()));
+        assert!(applied(APPEND, "retention.ms", "6").is_err());
+        assert!(applied(SET, "no.such", "6").is_err());
+    }
+}

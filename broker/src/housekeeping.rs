@@ -1,0 +1,112 @@
+//! One loop, one tick: retention, forgotten offsets, the size of the internal topic.
+//!
+//! A topic that is a table loses nothing that its table has not folded: what lies at or above the
+//! offset that the compactor's group committed stays, and everything stays while it has committed
+//! nothing. The one exception is `table.retention.hard.bytes`, and passing it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_protocol::records::Offset;
+
+use crate::broker::Broker;
+use crate::catalog::{CONSUMER_OFFSETS, Topic};
+use crate::partition::Partition;
+
+/// The group in which the compactor commits what it has folded.
+pub const COMPACTOR_GROUP: &str = "weir-compactor";
+/// The first look comes after this at the latest, as in Kafka.
+const FIRST_LOOK_MS: i64 = 30_000;
+/// The internal topic is rewritten when it is this many times larger than a segment of it.
+const REWRITE_SEGMENTS: u64 = 2;
+
+/// Runs until it is dropped.
+pub async fn run(broker: Arc<Broker>) {
+    let config = &broker.config;
+    let retention_ms = config.log_retention_check_interval_ms;
+    let offsets_ms = config.offsets_retention_check_interval_ms;
+    let tick_ms = retention_ms.min(offsets_ms).min(FIRST_LOOK_MS);
+    let (mut retention_due_ms, mut offsets_due_ms) = (tick_ms, tick_ms);
+    let mut elapsed_ms: i64 = 0;
+    loop {
+        let tick = u64::try_from(tick_ms).unwrap_or(1);
+        tokio::time::sleep(Duration::from_millis(tick)).await;
+        elapsed_ms = elapsed_ms.saturating_add(tick_ms);
+        if elapsed_ms >= retention_due_ms {
+            retention_due_ms = elapsed_ms.saturating_add(retention_ms);
+            let shared = broker.clone();
+            if tokio::task::spawn_blocking(move || retain(&shared)).await.is_err() {
+                tracing::error!("retention panicked; it is tried again at the next tick");
+            }
+        }
+        if elapsed_ms >= offsets_due_ms {
+            offsets_due_ms = elapsed_ms.saturating_add(offsets_ms);
+            keep_offsets(&broker).await;
+        }
+    }
+}
+
+/// One look at all logs.
+pub fn retain(broker: &Broker) {
+    for topic in broker.catalog.topics().iter() {
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            let keep_from = keep_from(broker, topic, index as i32, partition);
+            match partition.apply_retention(keep_from) {
+                Ok(retired) if retired.segments > 0 => tracing::info!(
+                    topic = topic.name.as_str(),
+                    partition = index,
+                    segments = retired.segments,
+                    bytes = retired.bytes,
+                    "old segments deleted"
+                ),
+                Ok(_) => {}
+                Err(error) => tracing::error!(
+                    topic = topic.name.as_str(),
+                    partition = index,
+                    %error,
+                    "retention failed"
+                ),
+            }
+        }
+    }
+}
+
+/// From where on a table still needs its log.
+fn keep_from(broker: &Broker, topic: &Topic, index: i32, partition: &Partition) -> Option<Offset> {
+    if !topic.config.is_table {
+        return None;
+    }
+    let folded = broker.offsets.committed(COMPACTOR_GROUP, topic.name.as_str(), index);
+    let keep_from = match folded {
+        Some(folded) => Offset(folded.offset.max(0)),
+        None => partition.ends().log_start,
+    };
+    let hard_bytes = u64::try_from(broker.config.table_retention_hard_bytes).ok();
+    if hard_bytes.is_some_and(|hard_bytes| partition.size_bytes() > hard_bytes) {
+        tracing::warn!(
+            topic = topic.name.as_str(),
+            partition = index,
+            folded = keep_from.0,
+            "table.retention.hard.bytes is passed: records may go that no table has folded"
+        );
+        return None;
+    }
+    Some(keep_from)
+}
+
+async fn keep_offsets(broker: &Broker) {
+    let now_ms = broker.clock.now_ms();
+    match broker.offsets.expire(&broker.catalog, &broker.config, now_ms).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "committed offsets expired"),
+        Err(error) => tracing::error!(%error, "committed offsets cannot be expired"),
+    }
+    let Some(topic) = broker.catalog.topic(CONSUMER_OFFSETS) else { return };
+    let segment_bytes = u64::from(topic.config.log.segment_bytes);
+    let is_large = |p: &Arc<Partition>| p.size_bytes() > REWRITE_SEGMENTS * segment_bytes;
+    if topic.partitions.iter().any(is_large)
+        && let Err(error) = broker.offsets.rewrite(&topic, now_ms).await
+    {
+        tracing::error!(%error, "{CONSUMER_OFFSETS} cannot be rewritten");
+    }
+}

@@ -1,0 +1,220 @@
+//! Starting and stopping a whole broker, in this process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use kafka_protocol::protocol::StrBytes;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::broker::Broker;
+use crate::catalog::{self, Catalog};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::config::setting::ConfigError;
+use crate::disk::Disk;
+use crate::disk::os::{OpenError, OsDisk};
+use crate::group::offsets::Offsets;
+use crate::log::dir::{Durability, LogDir, LogDirOptions, ReadMode};
+use crate::log::error::{LogError, ReadError};
+use crate::metrics::Metrics;
+use crate::producer_ids::ProducerIds;
+use crate::server::{self, Bound, Server};
+use crate::{admin, housekeeping};
+
+/// Why a broker does not start; one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict each other.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address is taken, or is not ours.
+    #[error("{setting}: cannot listen on {address}: {source}; stop what uses it or set another")]
+    Bind {
+        /// The setting that names the address.
+        setting: &'static str,
+        /// The address.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The data directory cannot be had.
+    #[error("log.dirs: {0}")]
+    Directory(#[from] OpenError),
+    /// The logs cannot be opened.
+    #[error("data directory {directory}: {source}")]
+    Log {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: LogError,
+    },
+    /// The topics cannot be read.
+    #[error("data directory {directory}: {source}")]
+    Catalog {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: catalog::OpenError,
+    },
+    /// The committed offsets cannot be read.
+    #[error("data directory {directory}: __consumer_offsets: {source}")]
+    Offsets {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// The producer ids cannot be read.
+    #[error("data directory {directory}: {source}")]
+    ProducerIds {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The counters cannot be made: a mistake of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Opening ended by a panic.
+    #[error("opening the data directory {directory} panicked")]
+    Panic {
+        /// The directory.
+        directory: String,
+    },
+}
+
+/// Why a broker did not stop cleanly; the next start will check the logs.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The last sync failed.
+    #[error("the log directory was not closed cleanly: {0}")]
+    Log(#[from] LogError),
+    /// Closing ended by a panic.
+    #[error("closing the log directory panicked")]
+    Panic,
+}
+
+/// A broker that serves.
+#[derive(Debug)]
+pub struct RunningBroker {
+    kafka_address: SocketAddr,
+    http_address: SocketAddr,
+    broker: Arc<Broker>,
+    server: Server,
+    http: JoinHandle<()>,
+    http_stop: oneshot::Sender<()>,
+    housekeeping: JoinHandle<()>,
+}
+
+impl RunningBroker {
+    /// Opens the data directory, recovers the logs, and serves.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let http = TcpListener::bind(&config.http_listen).await;
+        let bind =
+            |setting, address: String| move |source| StartError::Bind { setting, address, source };
+        let http = http.map_err(bind("http.listen", config.http_listen.clone()))?;
+        let http_address =
+            http.local_addr().map_err(bind("http.listen", config.http_listen.clone()))?;
+        let mut bound: Vec<Bound> = Vec::new();
+        for listener in config.listener_list() {
+            let one = server::bind(&config, &listener).await;
+            bound.push(one.map_err(bind("listeners", listener.to_string()))?);
+        }
+        let kafka_address = bound[0].address;
+        let directory = config.log_dir().to_owned();
+        let opened = tokio::task::spawn_blocking(move || open(config)).await;
+        let broker = opened.map_err(|_| StartError::Panic { directory })??;
+        let (http_stop, stop) = oneshot::channel();
+        Ok(Self {
+            kafka_address,
+            http_address,
+            server: Server::start(&broker, bound),
+            http: tokio::spawn(admin::serve(broker.clone(), http, stop)),
+            http_stop,
+            housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
+            broker,
+        })
+    }
+
+    /// Where Kafka clients find it.
+    pub fn kafka_address(&self) -> SocketAddr {
+        self.kafka_address
+    }
+
+    /// Where metrics and health are.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Answers what has begun, syncs everything and leaves the clean-shutdown marker.
+    pub async fn stop(self) -> Result<(), StopError> {
+        self.server.stop().await;
+        self.housekeeping.abort();
+        // It was aborted, or had panicked and told so.
+        let _ = self.housekeeping.await;
+        let _ = self.http_stop.send(());
+        // An HTTP client that keeps its connection must not keep the broker.
+        let abort = self.http.abort_handle();
+        if tokio::time::timeout(std::time::Duration::from_secs(1), self.http).await.is_err() {
+            abort.abort();
+        }
+        let broker = self.broker;
+        tokio::task::spawn_blocking(move || broker.logs.close())
+            .await
+            .map_err(|_| StopError::Panic)?
+            .map_err(StopError::Log)
+    }
+}
+
+/// All that blocks: the lock, recovery, the catalog.
+fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
+    let directory = config.log_dir().to_owned();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(Path::new(&directory))?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let options = LogDirOptions {
+        durability: match config.log_durability.as_str() {
+            "os" => Durability::Os,
+            _ => Durability::Fsync,
+        },
+        read_mode: match config.read_mode.as_str() {
+            "pread" => ReadMode::Pread,
+            _ => ReadMode::Mmap,
+        },
+        node_id: config.node_id,
+        producer_silence_max_ms: i64::from(config.producer_id_expiration_ms),
+        ..LogDirOptions::default()
+    };
+    let (logs, was_clean) = LogDir::open(disk.clone(), options, clock.clone())
+        .map_err(|source| StartError::Log { directory: directory.clone(), source })?;
+    if !was_clean {
+        tracing::info!(directory, "the last stop was not clean: logs are checked");
+    }
+    let metrics = Arc::new(Metrics::new()?);
+    let counters = logs.counters();
+    metrics.register(Box::new(counters.syncs.clone()))?;
+    metrics.register(Box::new(counters.sync_seconds.clone()))?;
+    metrics.register(Box::new(counters.group_partitions.clone()))?;
+    metrics.register(Box::new(counters.failed.clone()))?;
+    let catalog = Catalog::open(disk.clone(), logs.clone(), config.clone(), metrics.clone())
+        .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
+    let offsets = Offsets::open(&catalog)
+        .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
+    let producer_ids =
+        ProducerIds::open(disk).map_err(|source| StartError::ProducerIds { directory, source })?;
+    let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
+    Ok(Arc::new(Broker {
+        config,
+        cluster_id,
+        catalog,
+        offsets,
+        producer_ids,
+        logs,
+        metrics,
+        clock,
+    }))
+}
