@@ -1,0 +1,120 @@
+//! Frames that no honest client sends.
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{FetchRequest, MetadataRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weir_protocol::api::APIS;
+
+use crate::client::{Client, batch, fetch_request, frame, produce_request};
+use crate::lifecycle::{resident_bytes, start};
+
+const FRAMES: u32 = 50_000;
+const GROWTH_BYTES_MAX: u64 = 64 << 20;
+const SEED: u64 = 0x5EED_0001;
+
+/// Chance that can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.roll() % end as u64).expect("below a usize")
+    }
+
+    fn byte(&mut self) -> u8 {
+        const NASTY: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
+        match self.roll() % 3 {
+            0 => NASTY[self.below(NASTY.len())],
+            _ => (self.roll() >> 24) as u8,
+        }
+    }
+}
+
+/// A frame whose length is right and whose rest is chance, or an honest frame with a few wrong
+/// bytes.
+fn hostile_frame(dice: &mut Dice, honest: &[Bytes]) -> BytesMut {
+    let mut frame = BytesMut::new();
+    if dice.below(2) == 0 {
+        let row = &APIS[dice.below(APIS.len())];
+        let version =
+            row.min + i16::try_from(dice.below((row.max - row.min + 1) as usize)).expect("small");
+        let length = dice.below(300);
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(&row.key.to_be_bytes());
+        frame.extend_from_slice(&version.to_be_bytes());
+        frame.extend_from_slice(&7i32.to_be_bytes());
+        frame.extend_from_slice(&(-1i16).to_be_bytes());
+        if row.is_flexible(version) {
+            frame.extend_from_slice(&[0]);
+        }
+        for _ in 0..length {
+            frame.extend_from_slice(&[dice.byte()]);
+        }
+    } else {
+        frame.extend_from_slice(&honest[dice.below(honest.len())]);
+        for _ in 0..=dice.below(4) {
+            let place = 4 + dice.below(frame.len() - 4);
+            frame[place] = dice.byte();
+        }
+    }
+    let length = match dice.below(100) {
+        0 => i32::MAX,
+        1 => -1,
+        _ => i32::try_from(frame.len() - 4).expect("small"),
+    };
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_thousand_hostile_frames_leave_the_broker_standing() {
+    println!("seed {SEED:#x}");
+    let mut dice = Dice(SEED);
+    let folder = tempfile::tempdir().expect("a folder");
+    // Frames that happen to be honest may create topics: small ones, and none by chance names.
+    let mut process = start(folder.path(), &["--override", "auto.create.topics.enable=false"]);
+    let mut client = Client::connect(process.address).await;
+    client.create("t", 1, &[]).await;
+    client.produce("t", batch(&["a"])).await;
+    let honest = [
+        frame(9, 1, &produce_request("t", 0, -1, batch(&["abc"]))),
+        frame(3, 1, &produce_request("t", 0, 1, batch(&["abc"]))),
+        frame(12, 1, &fetch_request("t", 0, 0, 0)),
+        frame(4, 1, &fetch_request("t", 0, 0, 0)),
+        frame(12, 1, &MetadataRequest::default().with_topics(None)),
+        frame(1, 1, &MetadataRequest::default().with_topics(None)),
+    ];
+    let before = resident_bytes(&process);
+    let mut stream = TcpStream::connect(process.address).await.expect("it listens");
+    for number in 0..FRAMES {
+        let hostile = hostile_frame(&mut dice, &honest);
+        let is_sent = stream.write_all(&hostile).await.is_ok();
+        if !is_sent || number % 8 == 0 {
+            drain(&mut stream).await;
+            stream = TcpStream::connect(process.address).await.expect("it lives");
+        }
+    }
+    drop(stream);
+    assert!(process.child.try_wait().expect("a child").is_none(), "the broker died");
+    let fetched: kafka_protocol::messages::FetchResponse =
+        client.call::<FetchRequest>(12, &fetch_request("t", 0, 0, 0)).await;
+    assert_eq!(fetched.responses[0].partitions[0].error_code, 0, "honest clients are served");
+    let grown = resident_bytes(&process).saturating_sub(before);
+    assert!(grown < GROWTH_BYTES_MAX, "memory grew by {grown} bytes");
+}
+
+/// Says that nothing more comes, and reads what is answered, so that the broker is not cut off.
+async fn drain(stream: &mut TcpStream) {
+    let mut sink = Vec::new();
+    // The broker may have closed it already: that is what is hoped for.
+    let _ = stream.shutdown().await;
+    let read = stream.read_to_end(&mut sink);
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), read).await;
+}

@@ -1,0 +1,11 @@
+//! The broker as its clients see it: a real socket, the messages of the `kafka-protocol` crate.
+
+mod client;
+mod configs;
+mod every_version;
+mod hostile;
+mod http;
+mod lifecycle;
+mod offsets;
+mod produce_fetch;
+mod topics;

@@ -1,0 +1,122 @@
+//! Committed offsets of simple consumers.
+
+use kafka_protocol::error::ResponseError::{
+    GroupIdNotFound, IllegalGeneration, OffsetMetadataTooLarge, UnknownMemberId,
+    UnknownTopicOrPartition,
+};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic,
+};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    TopicName,
+};
+use weir_broker::start::RunningBroker;
+
+use crate::client::{Client, broker, code, config, text};
+
+fn commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(partition)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(3)
+        .with_committed_metadata(Some(text(metadata)));
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partitions(vec![partition]);
+    OffsetCommitRequest::default()
+        .with_group_id(GroupId(text("g")))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+async fn committed(client: &mut Client, topic: &str) -> (i64, i32, String) {
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partition_indexes(vec![0]);
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(text("g")))
+        .with_topics(Some(vec![topic]));
+    let response = client.call(7, &request).await;
+    assert_eq!(response.error_code, 0);
+    let partition = &response.topics[0].partitions[0];
+    assert_eq!(partition.error_code, 0);
+    let metadata = partition.metadata.as_ref().expect("never null");
+    (partition.committed_offset, partition.committed_leader_epoch, metadata.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_remembered_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    assert_eq!(committed(&mut client, "t").await, (-1, -1, String::new()));
+    for offset in [5, 7] {
+        let response = client.call(8, &commit("t", 0, offset, "so far")).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
+    let expected = (7, 3, "so far".to_owned());
+    assert_eq!(committed(&mut client, "t").await, expected);
+    drop(client);
+    broker.stop().await.expect("a clean stop");
+
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts again");
+    let mut client = Client::of(&broker).await;
+    assert_eq!(committed(&mut client, "t").await, expected);
+    // All of a group, and several groups at once.
+    let all = OffsetFetchRequest::default().with_group_id(GroupId(text("g"))).with_topics(None);
+    let response = client.call(7, &all).await;
+    assert_eq!(response.topics[0].partitions[0].committed_offset, 7);
+    let group = |name: &str| {
+        OffsetFetchRequestGroup::default().with_group_id(GroupId(text(name))).with_topics(None)
+    };
+    let several = OffsetFetchRequest::default().with_groups(vec![group("g"), group("other")]);
+    let response = client.call(9, &several).await;
+    assert_eq!(response.groups[0].topics[0].partitions[0].committed_offset, 7);
+    assert_eq!((response.groups[1].topics.len(), response.groups[1].error_code), (0, 0));
+    let metadata = client.call(12, &MetadataRequest::default().with_topics(None)).await;
+    assert!(metadata.topics.iter().any(|topic| topic.is_internal), "__consumer_offsets is shown");
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_simple_commit_is_refused() {
+    let (_folder, broker) = broker().await;
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    let long = "m".repeat(5000);
+    let member = commit("t", 0, 1, "").with_member_id(text("somebody"));
+    let generation = commit("t", 0, 1, "").with_generation_id_or_member_epoch(4);
+    for (version, request, expected) in [
+        (8, commit("unknown", 0, 1, ""), UnknownTopicOrPartition),
+        (8, commit("t", 9, 1, ""), UnknownTopicOrPartition),
+        (8, commit("t", 0, 1, &long), OffsetMetadataTooLarge),
+        (8, member, UnknownMemberId),
+        (8, generation.clone(), IllegalGeneration),
+        (9, generation, GroupIdNotFound),
+    ] {
+        let response = client.call(version, &request).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, code(expected));
+    }
+    assert_eq!(committed(&mut client, "t").await.0, -1);
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_broker_coordinates_every_group() {
+    let (_folder, broker) = broker().await;
+    let mut client = Client::of(&broker).await;
+    let port = i32::from(broker.kafka_address().port());
+    let request = FindCoordinatorRequest::default().with_key(text("g"));
+    let old = client.call(2, &request).await;
+    assert_eq!((old.error_code, old.node_id.0, old.port), (0, 1, port));
+    let request =
+        FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a"), text("b")]);
+    let new = client.call(6, &request).await;
+    assert_eq!((new.coordinators.len(), new.coordinators[1].port), (2, port));
+    broker.stop().await.expect("a clean stop");
+}
