@@ -1,6 +1,9 @@
 //! Named places at which a process can be made to die, so that tests can kill it at each of them.
 //!
-//! `WEIR_CRASH_AT=commit.manifest-written` aborts at the first pass, `...:3` at the third.
+//! `WEIR_CRASH_AT=commit.manifests-written` aborts at the first pass, `...:3` at the third.
+//!
+//! And bugs that are seeded on purpose: a test suite is worth what it catches. They exist only in
+//! builds with debug assertions.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +41,11 @@ pub fn crash_point(name: &'static str) {
     if target.name == name && target.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
         std::process::abort();
     }
+}
+
+/// Is a bug seeded on purpose (`WEIR_SEEDED_BUG=<name>`)? Never in a release build.
+pub fn seeded_bug(name: &str) -> bool {
+    cfg!(debug_assertions) && std::env::var("WEIR_SEEDED_BUG").is_ok_and(|value| value == name)
 }
 
 fn parse(text: &str) -> Option<Target> {

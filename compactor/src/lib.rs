@@ -1,6 +1,7 @@
 //! What the log becomes: topics folded into Paimon tables of Parquet files.
 
 pub mod checkpoint;
+pub mod committer;
 pub mod crash;
 pub mod data_file;
 pub mod fold;

@@ -52,13 +52,17 @@ impl TablePaths {
         for name in [database, table] {
             check_name(name)?;
         }
-        if let Some(column) =
-            partition_columns.iter().find(|column| !has_text(&column.column_type.data_type))
-        {
+        let root = format!("{database}.db/{table}");
+        Self { root, partition_columns: Vec::new() }.with_partition_columns(partition_columns)
+    }
+
+    /// The same places for a table with these partition columns.
+    pub fn with_partition_columns(&self, columns: Vec<Column>) -> Result<Self, PathError> {
+        if let Some(column) = columns.iter().find(|it| !has_text(&it.column_type.data_type)) {
             let data_type = column.column_type.to_string();
             return Err(PathError::Type { column: column.name.clone(), data_type });
         }
-        Ok(Self { root: format!("{database}.db/{table}"), partition_columns })
+        Ok(Self { root: self.root.clone(), partition_columns: columns })
     }
 
     /// The table's folder.

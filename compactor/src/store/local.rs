@@ -29,7 +29,8 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
-use super::StoreError;
+use crate::crash::seeded_bug;
+use crate::store::StoreError;
 
 const STORE: &str = "local files";
 
@@ -141,11 +142,6 @@ impl LocalFiles {
     pub fn folder(&self) -> &FsPath {
         &self.writer.folder
     }
-}
-
-/// Is a bug seeded on purpose? Only in builds with debug assertions, by tests.
-pub(crate) fn seeded_bug(name: &str) -> bool {
-    cfg!(debug_assertions) && std::env::var("WEIR_SEEDED_BUG").is_ok_and(|value| value == name)
 }
 
 impl Writer {

@@ -1,0 +1,606 @@
+//! Acts on plans: writes what the next snapshot names, then creates the snapshot, once.
+//!
+//! `put_new(snapshot-<N+1>)` is the commit. Everything before it is files that nobody knows;
+//! everything after it is courtesy. The put is lost to somebody else: the table is read again and
+//! the change planned again, or refused. The outcome is unknown: the file is read back, and its
+//! uuid tells whose it is.
+//!
+//! Data files of a change that was refused or whose outcome is unknown are not deleted here, nor
+//! should a caller delete them: the clean-up of orphans does, once they are old.
+
+pub mod expiry;
+pub mod files;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tracing::warn;
+use uuid::Uuid;
+use weir_protocol::table::types::ColumnType;
+
+use crate::checkpoint::Checkpoint;
+use crate::committer::files::TableFiles;
+use crate::crash::{crash_point, seeded_bug};
+use crate::lineage::Lineage;
+use crate::paimon::avro::AvroError;
+use crate::paimon::binary_row::BinaryRowError;
+use crate::paimon::commit::{Change, Conflict, FileEntry, Plan, TableState, WrittenList, plan};
+use crate::paimon::live_files::{Contradiction, merge};
+use crate::paimon::manifest::{EntryKind, ManifestEntry, ManifestMeta, write_entries, write_list};
+use crate::paimon::manifest_merge::{BasePart, MANIFEST_BYTES, meta_of};
+use crate::paimon::paths::{PathError, TablePaths};
+use crate::paimon::snapshot::{QuarantineList, Snapshot, SnapshotError};
+use crate::quarantine::{QuarantineError, QuarantineFile};
+use crate::schema::{SchemaError, TableSchema};
+use crate::store::{Store, StoreError};
+
+/// So often a commit is planned anew because somebody else was faster.
+const LOST_RACES_MAX: u32 = 100;
+/// So often the same snapshot is put when the store fails without saying what happened.
+const PUTS_MAX: u32 = 3;
+
+/// A change did not become a snapshot, or the table cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The change does not fit the table as it is now. Nothing of it is visible.
+    #[error("the change does not fit the table: {0}")]
+    Conflict(#[from] Conflict),
+    /// The store failed before the commit. Nothing of the change is visible.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The store failed while the snapshot was put, and cannot say whether it is there. The next
+    /// commit finds out; the same change may be given again.
+    #[error("whether snapshot {id} was created is not known: {source}")]
+    Unknown {
+        /// Id of the snapshot.
+        id: i64,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// A snapshot is damaged.
+    #[error("{path}: {source}")]
+    Snapshot {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        source: SnapshotError,
+    },
+    /// A snapshot file holds another snapshot.
+    #[error("{path} says that it is snapshot {found}")]
+    OtherId {
+        /// Where.
+        path: String,
+        /// The id inside.
+        found: i64,
+    },
+    /// A schema is damaged.
+    #[error("{path}: {source}")]
+    Schema {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        source: SchemaError,
+    },
+    /// A manifest or manifest list is damaged.
+    #[error("{path}: {source}")]
+    Manifest {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        source: AvroError,
+    },
+    /// The manifests of a snapshot contradict each other.
+    #[error("snapshot {id}: {source}")]
+    Contradiction {
+        /// The snapshot.
+        id: i64,
+        /// What is wrong.
+        source: Contradiction,
+    },
+    /// A partition does not fit the table's schema.
+    #[error("a file's partition: {0}")]
+    Partition(#[from] BinaryRowError),
+    /// A name or partition has no place in the table.
+    #[error("{0}")]
+    Path(#[from] PathError),
+    /// Quarantined records cannot be written or read.
+    #[error("{path}: {source}")]
+    Quarantine {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        source: QuarantineError,
+    },
+    /// The file of a reader's position is damaged; nothing is expired while it is.
+    #[error("{path}: {source}")]
+    Consumer {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// No snapshot of ours is left, and older ones were expired by others.
+    #[error(
+        "the table's oldest snapshot is {oldest} and none is ours: how far the log was folded is \
+         not known any more"
+    )]
+    ProgressLost {
+        /// The oldest snapshot.
+        oldest: i64,
+    },
+    /// The folder holds no table.
+    #[error("there is no table at {path}")]
+    NoTable {
+        /// Where.
+        path: String,
+    },
+    /// Many others commit to this table at the same time.
+    #[error("gave up after losing the race for {id} and {races} snapshots before it")]
+    Crowded {
+        /// The snapshot that was lost last.
+        id: i64,
+        /// How many were lost.
+        races: u32,
+    },
+}
+
+impl CommitError {
+    /// Is a file simply not there?
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_not_found())
+    }
+}
+
+/// The one who commits to a table.
+#[derive(Debug)]
+pub struct Committer {
+    files: TableFiles,
+    commit_user: String,
+    schemas: Vec<TableSchema>,
+    /// What the newest snapshot left; absent when it must be read again.
+    state: Option<TableState>,
+    /// A snapshot whose put had no clear outcome, and the change that it stood for.
+    unknown: Option<(Snapshot, Fingerprint)>,
+    names: Names,
+    /// A seeded bug: the snapshot is written over one that is there.
+    replaces: bool,
+}
+
+/// What tells one change from another.
+#[derive(Clone, Debug, PartialEq)]
+struct Fingerprint {
+    added: Vec<String>,
+    removed: Vec<String>,
+    ranges: Vec<crate::checkpoint::OffsetRange>,
+}
+
+impl Fingerprint {
+    fn of(change: &Change) -> Self {
+        let names =
+            |files: &[FileEntry]| files.iter().map(|entry| entry.file.file_name.clone()).collect();
+        Self {
+            added: names(&change.added),
+            removed: names(&change.removed),
+            ranges: change.progress.as_ref().map(|it| it.ranges.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Names that nobody else gives to a file: a uuid for each life of a committer, and a number.
+#[derive(Debug)]
+struct Names {
+    uuid: Uuid,
+    next: u64,
+}
+
+impl Names {
+    fn name(&mut self, prefix: &str, suffix: &str) -> String {
+        let number = self.next;
+        self.next += 1;
+        format!("{prefix}-{}-{number}{suffix}", self.uuid)
+    }
+}
+
+/// Files of one attempt; they are taken away if the attempt is known to have failed.
+#[derive(Debug, Default)]
+struct Attempt {
+    paths: Vec<String>,
+}
+
+enum PutOutcome {
+    Committed,
+    Lost,
+}
+
+impl Committer {
+    /// Opens a table, or the place of one that is still to be created. Partition columns are taken
+    /// from the table's schema.
+    pub async fn open(
+        store: Store,
+        paths: TablePaths,
+        commit_user: &str,
+    ) -> Result<Committer, CommitError> {
+        let files = TableFiles::open(store, paths).await?;
+        let mut committer = Committer {
+            schemas: files.schemas().await?,
+            files,
+            commit_user: commit_user.into(),
+            state: None,
+            unknown: None,
+            names: Names { uuid: Uuid::new_v4(), next: 0 },
+            replaces: seeded_bug("commit-by-replace"),
+        };
+        committer.reload().await?;
+        if let Some(latest) = committer.latest() {
+            // Whoever put it may have died before its name was synced.
+            committer.files.store.make_durable(&committer.files.paths.snapshot(latest.id)).await?;
+        }
+        Ok(committer)
+    }
+
+    /// A seeded bug: commits replace a snapshot that is there. Tests must notice.
+    #[doc(hidden)]
+    pub fn commit_by_replace(&mut self) {
+        self.replaces = true;
+    }
+
+    /// The table's files, for reading.
+    pub fn files(&self) -> &TableFiles {
+        &self.files
+    }
+
+    /// Where the table's files lie.
+    pub fn paths(&self) -> &TablePaths {
+        &self.files.paths
+    }
+
+    /// The newest snapshot that was seen.
+    pub fn latest(&self) -> Option<&Snapshot> {
+        self.state.as_ref()?.latest.as_ref()
+    }
+
+    /// How far the log was folded, by our newest snapshot that was seen.
+    pub fn checkpoint(&self) -> Result<Checkpoint, SnapshotError> {
+        self.ours().map_or_else(|| Ok(Checkpoint::default()), Snapshot::checkpoint)
+    }
+
+    /// Of which log the table was folded, by our newest snapshot that was seen.
+    pub fn lineage(&self) -> Result<Option<Lineage>, SnapshotError> {
+        self.ours().map_or(Ok(None), Snapshot::lineage)
+    }
+
+    /// The epoch of the compactor that folded last, by our newest snapshot that was seen.
+    pub fn epoch(&self) -> Result<u64, SnapshotError> {
+        self.ours().map_or(Ok(0), Snapshot::epoch)
+    }
+
+    /// Our newest snapshot that was seen: the one that holds the progress.
+    pub fn ours(&self) -> Option<&Snapshot> {
+        self.state.as_ref()?.ours.as_ref()
+    }
+
+    /// All schemas, oldest first.
+    pub fn schemas(&self) -> &[TableSchema] {
+        &self.schemas
+    }
+
+    /// The newest schema.
+    pub fn schema(&self) -> Option<&TableSchema> {
+        self.schemas.last()
+    }
+
+    /// Creates the table by its first schema. That somebody else has created it by the same one
+    /// at the same time is fine.
+    pub async fn create_table(&mut self, schema: &TableSchema) -> Result<(), CommitError> {
+        self.add_schema(schema).await
+    }
+
+    /// Adds the schema that follows the newest one. Its id must be one higher.
+    pub async fn add_schema(&mut self, schema: &TableSchema) -> Result<(), CommitError> {
+        let path = self.files.paths.schema(schema.id);
+        let bytes = Bytes::from(schema.to_json().into_bytes());
+        let put = self.files.store.put_new(&path, bytes).await;
+        self.schemas = self.files.schemas().await?;
+        let held = self.schemas.iter().find(|held| held.id == schema.id);
+        let is_ours = held.is_some_and(|held| {
+            held.columns == schema.columns
+                && held.primary_keys == schema.primary_keys
+                && held.partition_keys == schema.partition_keys
+                && held.options == schema.options
+        });
+        match put {
+            Ok(()) => {}
+            Err(_) if is_ours => self.files.store.make_durable(&path).await?,
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(newest) = self.schemas.last() {
+            self.files.follow(newest)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the table's newest snapshot again.
+    pub async fn reload(&mut self) -> Result<(), CommitError> {
+        self.state = None;
+        self.state = Some(self.files.state(&self.commit_user).await?);
+        Ok(())
+    }
+
+    /// The files of the newest snapshot that was seen.
+    pub async fn live_files(&self) -> Vec<FileEntry> {
+        let files = self.state.as_ref().map(|state| state.live.iter().cloned().collect());
+        files.unwrap_or_default()
+    }
+
+    /// The files of a snapshot.
+    pub async fn live_files_at(&self, snapshot: i64) -> Result<Vec<FileEntry>, CommitError> {
+        let snapshot = self.files.snapshot(snapshot).await?;
+        Ok(self.files.live_files(&snapshot).await?.iter().cloned().collect())
+    }
+
+    /// Makes a change the next snapshot.
+    pub async fn commit(&mut self, change: Change) -> Result<Snapshot, CommitError> {
+        if self.state.is_none() || self.unknown.is_some() {
+            self.reload().await?;
+            if let Some(snapshot) = self.committed_after_all(&change).await? {
+                return Ok(snapshot);
+            }
+        }
+        let mut races = 0;
+        loop {
+            let state = match &self.state {
+                Some(state) => state,
+                None => {
+                    self.reload().await?;
+                    continue;
+                }
+            };
+            let plan = plan(state, &change, &self.commit_user, &self.key_types())?;
+            crash_point("commit.planned");
+            let mut attempt = Attempt::default();
+            let outcome = self.act(&plan, &change, &mut attempt).await;
+            match outcome {
+                Ok(Some(snapshot)) => return Ok(snapshot),
+                Ok(None) => {
+                    self.take_away(&attempt).await;
+                    self.state = None;
+                    races += 1;
+                    if races > LOST_RACES_MAX {
+                        return Err(CommitError::Crowded { id: plan.id, races });
+                    }
+                }
+                Err(error) => {
+                    if !matches!(error, CommitError::Unknown { .. }) {
+                        self.take_away(&attempt).await;
+                    }
+                    self.state = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// If an earlier put of this very change had no clear outcome: did it succeed?
+    async fn committed_after_all(
+        &mut self,
+        change: &Change,
+    ) -> Result<Option<Snapshot>, CommitError> {
+        let Some((snapshot, fingerprint)) = self.unknown.take() else { return Ok(None) };
+        let found = self.files.snapshot_if_there(snapshot.id).await?;
+        if fingerprint != Fingerprint::of(change) || found.as_ref() != Some(&snapshot) {
+            return Ok(None);
+        }
+        self.files.store.make_durable(&self.files.paths.snapshot(snapshot.id)).await?;
+        Ok(Some(snapshot))
+    }
+
+    fn key_types(&self) -> Vec<ColumnType> {
+        self.schema().map(TableSchema::key_types).unwrap_or_default()
+    }
+
+    /// Writes all that the snapshot names and puts it. `None`: somebody else was faster.
+    async fn act(
+        &mut self,
+        plan: &Plan,
+        change: &Change,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Snapshot>, CommitError> {
+        let quarantine = self.write_quarantine(change, attempt).await?;
+        crash_point("commit.quarantine-written");
+        let mut delta = Vec::new();
+        self.write_manifests(&plan.delta, change.schema_id, attempt, &mut delta).await?;
+        let base = self.write_base(plan, change.schema_id, attempt).await?;
+        crash_point("commit.manifests-written");
+        let base_list = self.write_list(&base, attempt).await?;
+        crash_point("commit.base-list-written");
+        let delta_list = self.write_list(&delta, attempt).await?;
+        crash_point("commit.delta-list-written");
+        let uuid = Uuid::new_v4().to_string();
+        let snapshot = plan.snapshot(&uuid, &base_list, &delta_list, quarantine.as_ref());
+        assert_eq!(snapshot.id, self.latest().map_or(0, |latest| latest.id) + 1);
+        crash_point("commit.before-snapshot");
+        if let PutOutcome::Lost = self.put(&snapshot, change).await? {
+            return Ok(None);
+        }
+        crash_point("commit.snapshot-put");
+        self.hint(&self.files.paths.latest_hint(), snapshot.id).await;
+        crash_point("commit.hint-written");
+        if let Some(state) = &mut self.state {
+            state.live.apply(&plan.delta);
+            state.manifests = base;
+            state.manifests.extend(delta);
+            state.latest = Some(snapshot.clone());
+            state.ours = Some(snapshot.clone());
+        }
+        Ok(Some(snapshot))
+    }
+
+    async fn put(
+        &mut self,
+        snapshot: &Snapshot,
+        change: &Change,
+    ) -> Result<PutOutcome, CommitError> {
+        let path = self.files.paths.snapshot(snapshot.id);
+        let bytes = Bytes::from(snapshot.to_json());
+        let mut puts = 0;
+        loop {
+            puts += 1;
+            let put = match self.replaces {
+                false => self.files.store.put_new(&path, bytes.clone()).await,
+                true => self.files.store.put(&path, bytes.clone()).await,
+            };
+            let Err(error) = put else { return Ok(PutOutcome::Committed) };
+            // Even "exists already" may be said of a put of ours whose first answer was lost.
+            let found = self.files.snapshot_if_there(snapshot.id).await;
+            let durable = match &found {
+                Ok(Some(found)) if found.uuid != snapshot.uuid => return Ok(PutOutcome::Lost),
+                Ok(Some(_)) => self.files.store.make_durable(&path).await,
+                _ => Err(error),
+            };
+            match durable {
+                Ok(()) => return Ok(PutOutcome::Committed),
+                Err(source) if puts == PUTS_MAX => {
+                    self.unknown = Some((snapshot.clone(), Fingerprint::of(change)));
+                    return Err(CommitError::Unknown { id: snapshot.id, source });
+                }
+                Err(error) => warn!(%error, snapshot = snapshot.id, "putting the snapshot again"),
+            }
+        }
+    }
+
+    /// Writes the records that were set aside, and a list that names them after all earlier ones.
+    async fn write_quarantine(
+        &mut self,
+        change: &Change,
+        attempt: &mut Attempt,
+    ) -> Result<Option<QuarantineList>, CommitError> {
+        let records = change.progress.as_ref().map_or(&[][..], |progress| &progress.quarantine);
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let mut list = match self.ours() {
+            Some(ours) => self.files.quarantine_files(ours).await?,
+            None => Default::default(),
+        };
+        let name = self.names.name("quarantine", ".parquet");
+        let path = self.files.paths.quarantine(&name)?;
+        let bytes = crate::quarantine::write(records)
+            .map_err(|source| CommitError::Quarantine { path: path.clone(), source })?;
+        self.put_file(path, bytes, attempt).await?;
+        list.files.push(QuarantineFile { name, records: records.len() as u64 });
+        let name = self.names.name("quarantine-list", "");
+        self.put_file(self.files.paths.quarantine(&name)?, list.to_json(), attempt).await?;
+        Ok(Some(QuarantineList { list: name, records: list.record_count() }))
+    }
+
+    async fn write_base(
+        &mut self,
+        plan: &Plan,
+        schema_id: i64,
+        attempt: &mut Attempt,
+    ) -> Result<Vec<ManifestMeta>, CommitError> {
+        let mut base = Vec::new();
+        for part in &plan.base {
+            let lines = match part {
+                BasePart::Keep(meta) => {
+                    base.push(meta.clone());
+                    continue;
+                }
+                BasePart::Merge(metas) => merge(self.files.entries(metas).await?)
+                    .map_err(|source| CommitError::Contradiction { id: plan.id - 1, source })?,
+                BasePart::AllLive => self.all_live(),
+            };
+            self.write_manifests(&lines, schema_id, attempt, &mut base).await?;
+        }
+        Ok(base)
+    }
+
+    fn all_live(&self) -> Vec<ManifestEntry> {
+        let live = self.state.iter().flat_map(|state| state.live.iter());
+        live.map(|entry| ManifestEntry { kind: EntryKind::Add, entry: entry.clone() }).collect()
+    }
+
+    /// Writes lines as one manifest, or as several of about the size that manifests should have.
+    async fn write_manifests(
+        &mut self,
+        lines: &[ManifestEntry],
+        schema_id: i64,
+        attempt: &mut Attempt,
+        written: &mut Vec<ManifestMeta>,
+    ) -> Result<(), CommitError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let name = self.names.name("manifest", "");
+        let path = self.files.paths.manifest(&name)?;
+        let bytes = write_entries(lines, *Uuid::new_v4().as_bytes())
+            .map_err(|source| CommitError::Manifest { path: path.clone(), source })?;
+        let size_bytes = bytes.len() as i64;
+        if size_bytes > 2 * MANIFEST_BYTES && lines.len() > 1 {
+            let (first, second) = lines.split_at(lines.len() / 2);
+            Box::pin(self.write_manifests(first, schema_id, attempt, written)).await?;
+            return Box::pin(self.write_manifests(second, schema_id, attempt, written)).await;
+        }
+        let partition_types: Vec<ColumnType> = self
+            .files
+            .paths
+            .partition_columns()
+            .iter()
+            .map(|column| column.column_type.clone())
+            .collect();
+        self.put_file(path, bytes, attempt).await?;
+        written.push(meta_of(name, size_bytes, schema_id, lines, &partition_types)?);
+        Ok(())
+    }
+
+    async fn write_list(
+        &mut self,
+        manifests: &[ManifestMeta],
+        attempt: &mut Attempt,
+    ) -> Result<WrittenList, CommitError> {
+        let name = self.names.name("manifest-list", "");
+        let path = self.files.paths.manifest(&name)?;
+        let bytes = write_list(manifests, *Uuid::new_v4().as_bytes())
+            .map_err(|source| CommitError::Manifest { path: path.clone(), source })?;
+        let size_bytes = bytes.len() as i64;
+        self.put_file(path, bytes, attempt).await?;
+        Ok(WrittenList { name, size_bytes })
+    }
+
+    async fn put_file(
+        &self,
+        path: String,
+        bytes: Vec<u8>,
+        attempt: &mut Attempt,
+    ) -> Result<(), StoreError> {
+        attempt.paths.push(path.clone());
+        self.files.store.put_new(&path, bytes.into()).await
+    }
+
+    /// Deletes the files of an attempt that is known to have failed. What stays behind is an orphan.
+    async fn take_away(&self, attempt: &Attempt) {
+        for path in &attempt.paths {
+            if let Err(error) = self.files.store.delete(path).await {
+                warn!(%error, "a file of a failed commit stays behind until orphans are cleared");
+            }
+        }
+    }
+
+    /// Hints help readers to find a snapshot; they may be wrong, so a failure is no failure.
+    async fn hint(&self, path: &str, id: i64) {
+        if let Err(error) = self.files.store.put(path, Bytes::from(id.to_string())).await {
+            warn!(%error, "the hint stays behind");
+        }
+    }
+
+    /// Sequence numbers go on from here, by partition and bucket: the largest of any live file.
+    pub fn sequence_max(&self) -> BTreeMap<(crate::paimon::binary_row::BinaryRow, i32), i64> {
+        let mut largest = BTreeMap::new();
+        for entry in self.state.iter().flat_map(|state| state.live.iter()) {
+            let bucket = (entry.partition.clone(), entry.bucket);
+            let largest = largest.entry(bucket).or_insert(i64::MIN);
+            *largest = entry.file.max_sequence.max(*largest);
+        }
+        largest
+    }
+}
