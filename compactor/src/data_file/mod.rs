@@ -4,6 +4,7 @@
 //! what [`DataFileMeta`] says of one is exact (`delete_row_count` above all: readers rely on it).
 
 pub mod columns;
+pub mod reader;
 pub mod stats;
 pub mod values;
 pub mod writer;
@@ -73,3 +74,6 @@ pub struct DataFileMeta {
     /// Columns that `value_stats` speaks of; `None`: all.
     pub value_stats_cols: Option<Vec<String>>,
 }
+
+#[cfg(test)]
+mod tests;
