@@ -10,7 +10,8 @@ use std::time::Duration;
 use weir_protocol::records::Offset;
 
 use crate::broker::Broker;
-use crate::catalog::{CONSUMER_OFFSETS, Topic};
+use crate::catalog::Topic;
+use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::partition::Partition;
 
 /// The group in which the compactor commits what it has folded.

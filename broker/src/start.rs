@@ -57,7 +57,7 @@ pub enum StartError {
         /// The directory.
         directory: String,
         /// What is wrong.
-        source: catalog::OpenError,
+        source: catalog::error::OpenError,
     },
     /// The committed offsets cannot be read.
     #[error("data directory {directory}: __consumer_offsets: {source}")]

@@ -13,7 +13,7 @@ use kafka_protocol::messages::create_partitions_response::{
 
 use crate::api::{NONE, code, doubled, text};
 use crate::broker::Broker;
-use crate::catalog::CatalogError;
+use crate::catalog::error::CatalogError;
 
 /// Answers the request.
 pub fn answer(broker: &Broker, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {

@@ -14,7 +14,7 @@ use kafka_protocol::messages::create_topics_response::{
 
 use crate::api::{code, doubled, text};
 use crate::broker::Broker;
-use crate::catalog::CatalogError;
+use crate::catalog::error::CatalogError;
 use crate::config::topic::TopicConfig;
 
 type Failure = (ResponseError, String);

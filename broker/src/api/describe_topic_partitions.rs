@@ -14,7 +14,8 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
 use crate::api::code;
 use crate::api::metadata::TOPIC_OPERATIONS;
 use crate::broker::Broker;
-use crate::catalog::{Topic, check_name};
+use crate::catalog::Topic;
+use crate::catalog::names::check_name;
 
 /// Answers the request.
 pub fn answer(

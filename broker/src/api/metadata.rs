@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use crate::api::{Caller, NONE, code};
 use crate::broker::Broker;
-use crate::catalog::{CONSUMER_OFFSETS, CatalogError, Topic, check_name};
+use crate::catalog::Topic;
+use crate::catalog::error::CatalogError;
+use crate::catalog::names::{CONSUMER_OFFSETS, check_name};
 use crate::group::offsets::internal_topic;
 
 /// What one may do with the cluster when everybody may do everything, as Kafka's bits.

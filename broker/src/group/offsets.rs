@@ -13,7 +13,9 @@ use weir_protocol::records::batch::{RecordBatch, batches};
 use weir_protocol::records::builder::BatchBuilder;
 use weir_protocol::records::compression::Compression;
 
-use crate::catalog::{CONSUMER_OFFSETS, Catalog, CatalogError, Topic};
+use crate::catalog::error::CatalogError;
+use crate::catalog::names::CONSUMER_OFFSETS;
+use crate::catalog::{Catalog, Topic};
 use crate::config::Config;
 use crate::group::offset_records::{Committed, OffsetKey, partition_of};
 use crate::log::ReadSlice;

@@ -4,38 +4,29 @@
 //! from the moment at which the saved catalog names it. So a topic is made in this order: folders
 //! of its partitions (synced), the catalog (synced), then it is seen; and it goes the other way
 //! round. A folder that the catalog does not name was never seen, or has been deleted.
-//!
-//! ```text
-//! weir-catalog 1 <crc32 of the rest, 8 hex digits>
-//! {"topics":[{"name":"t","id":"<22 digits>","partitions":3,"configs":{"retention.ms":"-1"}}, ...]}
-//! ```
+
+pub mod error;
+pub mod file;
+pub mod names;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::catalog::error::{CatalogError, OpenError};
+use crate::catalog::file::{SavedTopic, SavedTopics, decode, encode};
+use crate::catalog::names::{FILE, INTERNAL, check_count, check_name};
+use crate::config::Config;
 use crate::config::topic::TopicConfig;
-use crate::config::{Config, PARTITIONS_PER_TOPIC_MAX};
 use crate::disk::Disk;
 use crate::log::dir::LogDir;
-use crate::log::error::LogError;
 use crate::log::meta::{decode_id, encode_id};
 use crate::log::names::folder;
 use crate::metrics::{Metrics, TopicMetrics};
 use crate::partition::Partition;
-
-/// The file that holds the catalog.
-pub const FILE: &str = "weir-catalog";
-/// The internal topic of committed offsets.
-pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
-const INTERNAL: &[&str] = &[CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
-const VERSION: u32 = 1;
-const NAME_BYTES_MAX: usize = 249;
 
 /// One topic as it is now; a change makes a new one.
 #[derive(Debug)]
@@ -89,6 +80,16 @@ impl Topics {
         self.by_name.values()
     }
 
+    fn to_saved(&self) -> SavedTopics {
+        let topics = self.iter().map(|topic| SavedTopic {
+            name: topic.name.to_string(),
+            id: encode_id(topic.id),
+            partitions: topic.partition_count(),
+            configs: topic.config.overrides.clone(),
+        });
+        SavedTopics { topics: topics.collect() }
+    }
+
     fn put(&mut self, topic: Arc<Topic>) {
         self.by_id.insert(topic.id, topic.clone());
         self.by_name.insert(topic.name.to_string(), topic);
@@ -99,105 +100,6 @@ impl Topics {
         self.by_id.remove(&topic.id);
         Some(topic)
     }
-}
-
-/// Why the catalog was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// The name breaks Kafka's rules, or is kept for the broker.
-    #[error("Topic name is invalid: {0}")]
-    InvalidName(String),
-    /// There is a topic of that name.
-    #[error("Topic '{0}' already exists.")]
-    Exists(String),
-    /// There is no such topic.
-    #[error("This server does not host this topic-partition.")]
-    Unknown,
-    /// The number of partitions cannot be.
-    #[error("{0}")]
-    PartitionCount(String),
-    /// A setting is refused.
-    #[error("{0}")]
-    Config(String),
-    /// The broker does not let this be done.
-    #[error("{0}")]
-    Forbidden(String),
-    /// The disk failed.
-    #[error("the log directory failed: {0}")]
-    Log(#[from] LogError),
-    /// The disk failed.
-    #[error("the catalog cannot be saved: {0}")]
-    Save(#[from] std::io::Error),
-}
-
-impl CatalogError {
-    /// What the client is told.
-    pub fn code(&self) -> ResponseError {
-        match self {
-            CatalogError::InvalidName(_) => ResponseError::InvalidTopicException,
-            CatalogError::Exists(_) => ResponseError::TopicAlreadyExists,
-            CatalogError::Unknown => ResponseError::UnknownTopicOrPartition,
-            CatalogError::PartitionCount(_) => ResponseError::InvalidPartitions,
-            CatalogError::Config(_) => ResponseError::InvalidConfig,
-            CatalogError::Forbidden(_) => ResponseError::PolicyViolation,
-            CatalogError::Log(_) | CatalogError::Save(_) => ResponseError::KafkaStorageError,
-        }
-    }
-}
-
-/// Why the catalog cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file is not what this program wrote.
-    #[error("{FILE} is damaged ({0}); restore it from a copy")]
-    Damaged(String),
-    /// The file was written by a newer program.
-    #[error("{FILE} has format {found}, this program knows up to {VERSION}; use the newer program")]
-    Newer {
-        /// Its format.
-        found: u32,
-    },
-    /// A saved setting is no longer accepted.
-    #[error("topic {topic} has a setting that this program refuses: {reason}")]
-    Setting {
-        /// The topic.
-        topic: String,
-        /// Why.
-        reason: String,
-    },
-    /// A log cannot be opened.
-    #[error("topic {topic}, partition {partition}: {source}")]
-    Log {
-        /// The topic.
-        topic: String,
-        /// Its partition.
-        partition: i32,
-        /// Why.
-        source: LogError,
-    },
-    /// The folders cannot be listed.
-    #[error("the folders cannot be listed: {0}")]
-    Folders(String),
-    /// The file cannot be read.
-    #[error("{FILE} cannot be read: {0}")]
-    Read(#[from] std::io::Error),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedTopics {
-    topics: Vec<SavedTopic>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedTopic {
-    name: String,
-    /// As Kafka writes ids.
-    id: String,
-    partitions: i32,
-    #[serde(default)]
-    configs: BTreeMap<String, String>,
 }
 
 /// The topics, and the only way to change them. Changes block: call them where that is allowed.
@@ -221,9 +123,7 @@ impl Catalog {
     ) -> Result<Self, OpenError> {
         let saved = match disk.read(FILE) {
             Ok(bytes) => decode(&bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                SavedTopics { topics: Vec::new() }
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedTopics::default(),
             Err(error) => return Err(error.into()),
         };
         let mut topics = Topics::default();
@@ -325,7 +225,7 @@ impl Catalog {
                  {count}."
             )));
         }
-        check_count(count)?;
+        check_count(count).map_err(CatalogError::PartitionCount)?;
         Ok(topic)
     }
 
@@ -407,7 +307,7 @@ impl Catalog {
                 "Topic '{name}' collides with existing topic: {other}"
             )));
         }
-        check_count(partition_count)
+        check_count(partition_count).map_err(CatalogError::PartitionCount)
     }
 
     fn create_checked(
@@ -448,7 +348,7 @@ impl Catalog {
 
     /// Saves the catalog; then everybody sees it.
     fn publish(&self, _: &MutexGuard<'_, ()>, topics: Topics) -> Result<(), CatalogError> {
-        self.disk.replace(FILE, &encode(&topics))?;
+        self.disk.replace(FILE, &encode(&topics.to_saved()))?;
         *self.topics.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(topics);
         Ok(())
     }
@@ -461,41 +361,6 @@ fn remove_unseen(partitions: &[Arc<Partition>]) {
             tracing::warn!(%error, "a topic that could not be created left files behind");
         }
     }
-}
-
-fn check_count(count: i32) -> Result<(), CatalogError> {
-    if count < 1 {
-        let text = "Number of partitions must be larger than 0.";
-        return Err(CatalogError::PartitionCount(text.into()));
-    }
-    if count > PARTITIONS_PER_TOPIC_MAX {
-        let text = format!("More than {PARTITIONS_PER_TOPIC_MAX} partitions are not served.");
-        return Err(CatalogError::PartitionCount(text));
-    }
-    Ok(())
-}
-
-/// Kafka's rules for topic names.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() {
-        return Err("the empty string is not allowed".into());
-    }
-    if name == "." || name == ".." {
-        return Err(format!("'{name}' is not allowed"));
-    }
-    if name.len() > NAME_BYTES_MAX {
-        return Err(format!(
-            "the length of '{name}' is longer than the max allowed length {NAME_BYTES_MAX}"
-        ));
-    }
-    if !name.chars().all(is_legal) {
-        return Err(format!(
-            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' \
-             and '-'"
-        ));
-    }
-    Ok(())
 }
 
 /// Folders that the catalog does not name were never seen, or were deleted; unless the catalog is
@@ -545,65 +410,4 @@ fn open_topic(
     let metrics = metrics.topic(&name);
     let name = TopicName(StrBytes::from_string(name));
     Ok(Topic { name, id, is_internal, config: topic_config, partitions, metrics })
-}
-
-fn encode(topics: &Topics) -> Vec<u8> {
-    let topics = topics.iter().map(|topic| SavedTopic {
-        name: topic.name.to_string(),
-        id: encode_id(topic.id),
-        partitions: topic.partition_count(),
-        configs: topic.config.overrides.clone(),
-    });
-    let body = serde_json::to_string(&SavedTopics { topics: topics.collect() })
-        .expect("strings and numbers can be written");
-    format!("weir-catalog {VERSION} {:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into()
-}
-
-fn decode(bytes: &[u8]) -> Result<SavedTopics, OpenError> {
-    let damaged = |what: &str| OpenError::Damaged(what.to_owned());
-    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not a text"))?;
-    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("no first line"))?;
-    let body = body.strip_suffix('\n').ok_or_else(|| damaged("the end is missing"))?;
-    let mut words = head.split(' ');
-    if words.next() != Some("weir-catalog") {
-        return Err(damaged("not a catalog"));
-    }
-    let found = words.next().and_then(|word| word.parse().ok());
-    let found: u32 = found.ok_or_else(|| damaged("no format number"))?;
-    if found > VERSION {
-        return Err(OpenError::Newer { found });
-    }
-    let checksum = format!("{:08x}", crc32fast::hash(body.as_bytes()));
-    if words.next() != Some(&checksum) {
-        return Err(damaged("its checksum does not fit"));
-    }
-    serde_json::from_str(body).map_err(|error| damaged(&error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_follow_kafkas_rules() {
-        for good in ["a", "A-b_c.9", &"x".repeat(249)] {
-            check_name(good).expect(good);
-        }
-        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
-            assert!(check_name(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_in_the_catalog_is_noticed() {
-        let bytes = encode(&Topics::default());
-        assert!(decode(&bytes).expect("as written").topics.is_empty());
-        for position in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[position / 8] ^= 1 << (position % 8);
-            assert!(decode(&flipped).is_err(), "bit {position}");
-        }
-        let newer = b"weir-catalog 2 00000000\n{}\n";
-        assert!(matches!(decode(newer), Err(OpenError::Newer { found: 2 })));
-    }
 }
