@@ -143,19 +143,19 @@ fn said(settings: &Fold, topic: &Topic) -> serde_json::Value {
 
 async fn bulk(settings: &Fold, topic: &Topic) -> Result<Report, BenchError> {
     let bar = progress();
+    let source = match &settings.input {
+        Some(path) => Rows::read(path)?,
+        None => {
+            let keys = settings.keys.unwrap_or(settings.rows);
+            Rows::made(settings.format, settings.rows, keys)
+        }
+    };
     let server = Server::watch(settings.target.server_pid);
     let start = clock::now();
     let (mut count, mut bytes) = (0, 0);
     if !settings.no_produce {
-        let mut source = match &settings.input {
-            Some(path) => Rows::lines(path)?,
-            None => {
-                let keys = settings.keys.unwrap_or(settings.rows);
-                Rows::made(settings.format, settings.rows, keys)
-            }
-        };
         let mut feed = Feed::open(settings, topic).await?;
-        while let Some(row) = source.next()? {
+        for row in source {
             feed.add(row, None).await?;
         }
         feed.flush().await?;
@@ -257,7 +257,7 @@ async fn freshness(settings: &Fold, topic: &Topic, rate: f64) -> Result<Report, 
         owed += per_tick;
         while owed >= 1.0 {
             owed -= 1.0;
-            if let Some(row) = source.next()? {
+            if let Some(row) = source.next() {
                 feed.add(row, Some(last_due)).await?;
             }
         }

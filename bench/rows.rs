@@ -1,11 +1,12 @@
 //! Rows to fold: made up, or the lines of a file.
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::ValueEnum;
 use flate2::read::MultiGzDecoder;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{BenchError, clock};
 
@@ -53,10 +54,12 @@ impl Row {
     }
 }
 
-/// Where rows come from.
+/// Rows in the order in which they are sent.
 pub(crate) enum Rows {
+    /// Made up as they are needed.
     Made { format: Format, number: u64, rows: u64, keys: u64, now_ms: i64 },
-    Lines { path: PathBuf, lines: std::io::Lines<Box<dyn BufRead + Send>> },
+    /// Read before the clock starts.
+    Read(std::vec::IntoIter<Row>),
 }
 
 impl Rows {
@@ -66,47 +69,60 @@ impl Rows {
     }
 
     /// Lines of `{"key": ..., "value": ...}`, compressed if the name ends with `.gz`. A string is
-    /// sent as it is, anything else as JSON, and null as null.
-    pub(crate) fn lines(path: &Path) -> Result<Rows, BenchError> {
-        let failed = |source| BenchError::Io { address: path.display().to_string(), source };
+    /// sent as the text in it, null as null, anything else as the JSON that stands there.
+    pub(crate) fn read(path: &Path) -> Result<Rows, BenchError> {
+        let address = path.display().to_string();
+        let failed = |source| BenchError::Io { address: address.clone(), source };
         let file = File::open(path).map_err(failed)?;
         let is_compressed = path.extension().is_some_and(|extension| extension == "gz");
-        let plain: Box<dyn Read + Send> =
+        let plain: Box<dyn Read> =
             if is_compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-        let lines: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(1 << 18, plain));
-        Ok(Rows::Lines { path: path.to_owned(), lines: lines.lines() })
+        let mut rows = Vec::new();
+        for (number, line) in (1u64..).zip(BufReader::new(plain).lines()) {
+            let row = row_of(&line.map_err(failed)?);
+            rows.push(
+                row.map_err(|e| BenchError::Usage(format!("{address}, line {number}: {e}")))?,
+            );
+        }
+        Ok(Rows::Read(rows.into_iter()))
     }
+}
 
-    /// The next row.
-    pub(crate) fn next(&mut self) -> Result<Option<Row>, BenchError> {
+impl Iterator for Rows {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
         match self {
-            Rows::Made { format, number, rows, keys, now_ms } => {
-                if number >= rows {
-                    return Ok(None);
-                }
+            Rows::Made { number, rows, .. } if *number >= *rows => None,
+            Rows::Made { format, number, keys, now_ms, .. } => {
                 let row = made(*format, *number, *keys, *now_ms);
                 *number += 1;
-                Ok(Some(row))
+                Some(row)
             }
-            Rows::Lines { path, lines } => {
-                let path = path.display().to_string();
-                let Some(line) = lines.next() else { return Ok(None) };
-                let line =
-                    line.map_err(|source| BenchError::Io { address: path.clone(), source })?;
-                let line: Value = serde_json::from_str(&line)
-                    .map_err(|error| BenchError::Usage(format!("{path}: {error}")))?;
-                Ok(Some(Row { key: bytes_of(&line["key"]), value: bytes_of(&line["value"]) }))
-            }
+            Rows::Read(rows) => rows.next(),
         }
     }
 }
 
-fn bytes_of(value: &Value) -> Option<Vec<u8>> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone().into_bytes()),
-        other => Some(other.to_string().into_bytes()),
-    }
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+}
+
+fn row_of(line: &str) -> Result<Row, serde_json::Error> {
+    let line: Line = serde_json::from_str(line)?;
+    let bytes = |raw: &RawValue| -> Result<Vec<u8>, serde_json::Error> {
+        let text = raw.get();
+        if text.starts_with('"') {
+            serde_json::from_str::<String>(text).map(String::into_bytes)
+        } else {
+            Ok(text.as_bytes().to_vec())
+        }
+    };
+    Ok(Row { key: line.key.map(bytes).transpose()?, value: line.value.map(bytes).transpose()? })
 }
 
 fn made(format: Format, number: u64, keys: u64, now_ms: i64) -> Row {
@@ -142,14 +158,24 @@ fn made(format: Format, number: u64, keys: u64, now_ms: i64) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn lines_are_sent_as_they_stand() {
+        let row = row_of(r#"{"key":{"b":1,"a":2},"value":"{\"x\": 1.50}","other":3}"#).unwrap();
+        assert_eq!(row.key.as_deref(), Some(&br#"{"b":1,"a":2}"#[..]));
+        assert_eq!(row.value.as_deref(), Some(&br#"{"x": 1.50}"#[..]));
+        let tombstone = row_of(r#"{"key":7,"value":null}"#).unwrap();
+        assert_eq!(tombstone, Row { key: Some(b"7".to_vec()), value: None });
+    }
 
     #[test]
     fn made_rows_are_json_and_keys_come_again() {
         for format in [Format::Json, Format::DebeziumJson] {
-            let mut rows = Rows::made(format, 5, 3);
             let mut ids = Vec::new();
-            while let Some(row) = rows.next().unwrap() {
+            for row in Rows::made(format, 5, 3) {
                 let key: Value = serde_json::from_slice(&row.key.unwrap()).unwrap();
                 let value: Value = serde_json::from_slice(&row.value.unwrap()).unwrap();
                 let columns = if format == Format::Json { &value } else { &value["after"] };
