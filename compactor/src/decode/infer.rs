@@ -1,7 +1,7 @@
 //! What columns values would need. PURE.
 //!
-//! Integers are BIGINT (beyond 64 bits DECIMAL(38, 0)), numbers with a fraction DOUBLE, objects ROW,
-//! empty arrays ARRAY<STRING>. Strings stay STRING: nobody guesses moments from text. Kinds that do
+//! Integers are BIGINT (beyond 64 bits DECIMAL(38, 0)), numbers with a fraction DOUBLE (STRING where
+//! no column could hold them), objects ROW, empty arrays ARRAY<STRING>. Strings stay STRING: nobody guesses moments from text. Kinds that do
 //! not agree are STRING too, which takes any JSON. Null tells nothing.
 
 use weir_protocol::table::settings::{SchemaEvolution, TableSettings};
@@ -145,7 +145,8 @@ pub(super) fn column(name: String, data_type: DataType) -> Option<Column> {
 
 fn number(text: &str) -> Seen {
     if text.contains(['.', 'e', 'E']) {
-        return Seen::Fraction;
+        let is_finite = text.parse().is_ok_and(f64::is_finite);
+        return if is_finite { Seen::Fraction } else { Seen::Text };
     }
     match text.parse::<i64>() {
         Ok(_) => Seen::Integer,

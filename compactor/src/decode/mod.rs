@@ -219,3 +219,6 @@ fn check_not_null(row: &Row, reader: &RowReader) -> Result<(), DecodeError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
