@@ -12,20 +12,16 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use weir_protocol::records::builder::BatchBuilder;
 use weir_protocol::records::compression::Compression;
 
-use crate::connection::Connection;
+use crate::feed::Feed;
 use crate::measure::{Latencies, LatencyMs, Server, ServerUse, per_second, round};
-use crate::pipeline::{Ack, Pipeline, Sent};
+use crate::pipeline::Ack;
 use crate::report::{Report, progress};
-use crate::rows::{self, Format, Row, Rows};
+use crate::rows::{self, Format, Rows};
 use crate::tables::{TableState, Tables};
 use crate::topic::{self, Topic};
 use crate::{BenchError, Target, clock};
-
-/// A batch is sent once it holds so many bytes.
-const BATCH_BYTES: usize = 256 * 1024;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Fold {
@@ -154,7 +150,7 @@ async fn bulk(settings: &Fold, topic: &Topic) -> Result<Report, BenchError> {
     let start = clock::now();
     let (mut count, mut bytes) = (0, 0);
     if !settings.no_produce {
-        let mut feed = Feed::open(settings, topic).await?;
+        let mut feed = Feed::open(topic, settings.compression).await?;
         for row in source {
             feed.add(row, None).await?;
         }
@@ -235,7 +231,7 @@ async fn wait(
 async fn freshness(settings: &Fold, topic: &Topic, rate: f64) -> Result<Report, BenchError> {
     let keys = settings.keys.unwrap_or(settings.rows);
     let mut source = Rows::made(settings.format, u64::MAX, keys);
-    let mut feed = Feed::open(settings, topic).await?;
+    let mut feed = Feed::open(topic, settings.compression).await?;
     let acks = feed.acks.take().expect("a feed is opened with its acks");
     let start = clock::now() + Duration::from_millis(20);
     let measure_from = start + settings.warmup;
@@ -347,113 +343,4 @@ async fn watch(
     }
     bar.finish_and_clear();
     Ok(watched)
-}
-
-/// Rows on their way into batches, one under way for each partition.
-struct Feed {
-    pipelines: Vec<Pipeline>,
-    /// The pipeline of each partition: that of its leader.
-    of_partition: Vec<usize>,
-    batches: Vec<Filling>,
-    compression: Compression,
-    now_ms: i64,
-    acks: Option<mpsc::UnboundedReceiver<Ack>>,
-    rows: u64,
-    bytes: u64,
-}
-
-struct Filling {
-    builder: BatchBuilder,
-    bytes: u64,
-    due: Option<Instant>,
-}
-
-impl Filling {
-    fn new(compression: Compression) -> Filling {
-        Filling { builder: BatchBuilder::new(compression), bytes: 0, due: None }
-    }
-}
-
-impl Feed {
-    async fn open(settings: &Fold, topic: &Topic) -> Result<Feed, BenchError> {
-        let mut leaders: Vec<&String> = Vec::new();
-        let mut pipelines = Vec::new();
-        let mut of_partition = Vec::new();
-        let (all, acks) = mpsc::unbounded_channel();
-        for leader in &topic.leaders {
-            let known = leaders.iter().position(|known| *known == leader);
-            of_partition.push(known.unwrap_or(leaders.len()));
-            if known.is_none() {
-                leaders.push(leader);
-                let connection = Connection::open(leader).await?;
-                let (pipeline, mut acks) = Pipeline::new(connection, &topic.name, -1, 5)?;
-                pipelines.push(pipeline);
-                let all = all.clone();
-                tokio::spawn(async move {
-                    while let Some(ack) = acks.recv().await {
-                        let _ = all.send(ack);
-                    }
-                });
-            }
-        }
-        let compression = settings.compression;
-        Ok(Feed {
-            pipelines,
-            of_partition,
-            batches: topic.leaders.iter().map(|_| Filling::new(compression)).collect(),
-            compression,
-            now_ms: clock::wall_ms(),
-            acks: Some(acks),
-            rows: 0,
-            bytes: 0,
-        })
-    }
-
-    async fn add(&mut self, row: Row, due: Option<Instant>) -> Result<(), BenchError> {
-        let partition = row.partition(self.batches.len());
-        let filling = &mut self.batches[partition];
-        filling.builder.append(self.now_ms, row.key.as_deref(), row.value.as_deref(), &[]);
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        filling.bytes += length(&row.key) + length(&row.value);
-        filling.due = due;
-        if filling.builder.size_bytes() >= BATCH_BYTES {
-            self.send(partition).await
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), BenchError> {
-        for partition in 0..self.batches.len() {
-            if self.batches[partition].builder.record_count() > 0 {
-                self.send(partition).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, partition: usize) -> Result<(), BenchError> {
-        let empty = Filling::new(self.compression);
-        let full = std::mem::replace(&mut self.batches[partition], empty);
-        let records = full.builder.record_count() as u64;
-        self.rows += records;
-        self.bytes += full.bytes;
-        let due = full.due.unwrap_or_else(clock::now);
-        let sent = Sent {
-            partition: i32::try_from(partition).expect("partitions are counted in 32 bits"),
-            records,
-            bytes: full.bytes,
-            first_due: due,
-            last_due: due,
-        };
-        let pipeline = &mut self.pipelines[self.of_partition[partition]];
-        pipeline.send(&full.builder.finish(), sent).await
-    }
-
-    async fn finish(self) -> Result<(), BenchError> {
-        for pipeline in self.pipelines {
-            pipeline.finish().await?;
-        }
-        Ok(())
-    }
 }

@@ -9,6 +9,7 @@
 mod clock;
 mod connection;
 mod consume;
+mod feed;
 mod fold;
 mod measure;
 mod null_server;

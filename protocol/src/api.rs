@@ -121,7 +121,7 @@ pub fn find(key: i16) -> Option<&'static ApiRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{codec_of, codecs, served};
+    use crate::guard::oracle::{codec_of, codecs, served};
     use crate::shape;
 
     #[test]

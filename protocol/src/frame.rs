@@ -8,6 +8,8 @@ use bytes::{Buf, Bytes, BytesMut};
 pub const LENGTH_BYTES: usize = 4;
 /// Room that is there for every read from the socket, at least.
 const SPARE_BYTES_MIN: usize = 16 * 1024;
+/// Room that a peer which sends large frames is given before the next one has begun.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a connection cannot go on.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +60,8 @@ impl FrameBuffer {
             Ok(None) | Err(_) => 0,
         };
         let earned = held.max(self.frame_bytes_seen);
-        self.buffer.reserve(missing.min(earned).max(SPARE_BYTES_MIN));
+        let spare = self.frame_bytes_seen.clamp(SPARE_BYTES_MIN, SPARE_BYTES_MAX);
+        self.buffer.reserve(missing.min(earned).max(spare));
         &mut self.buffer
     }
 

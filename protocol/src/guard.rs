@@ -430,4 +430,6 @@ impl Walk<'_, '_> {
 }
 
 #[cfg(test)]
+pub(crate) mod oracle;
+#[cfg(test)]
 mod tests;

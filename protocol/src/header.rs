@@ -91,7 +91,7 @@ mod tests {
     use kafka_protocol::protocol::encode_request_header_into_buffer;
 
     use super::*;
-    use crate::oracle::served;
+    use crate::guard::oracle::served;
 
     fn header(key: i16, version: i16, client_id: Option<&str>) -> BytesMut {
         let mut out = BytesMut::new();

@@ -18,11 +18,9 @@ pub mod fetch;
 pub mod frame;
 pub mod guard;
 pub mod header;
-#[cfg(test)]
-mod oracle;
 pub mod produce;
 pub mod properties;
-mod reader;
+pub mod reader;
 pub mod records;
 pub mod shape;
 pub mod table;

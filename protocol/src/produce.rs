@@ -82,7 +82,7 @@ mod tests {
     use kafka_protocol::protocol::Decodable;
 
     use super::*;
-    use crate::oracle::random_body;
+    use crate::guard::oracle::random_body;
 
     fn by_the_codec(version: i16, mut body: Bytes) -> ProduceRequest {
         let request = messages::ProduceRequest::decode(&mut body, version).unwrap();

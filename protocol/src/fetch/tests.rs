@@ -8,7 +8,7 @@ use kafka_protocol::messages::{self, FetchResponse, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::*;
-use crate::oracle::random_body;
+use crate::guard::oracle::random_body;
 
 fn by_the_codec(version: i16, mut body: Bytes) -> FetchRequest {
     let request = messages::FetchRequest::decode(&mut body, version).unwrap();

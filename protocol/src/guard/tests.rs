@@ -5,8 +5,8 @@ use rand::{Rng, RngExt};
 
 use super::*;
 use crate::fetch::FetchRequest;
+use crate::guard::oracle::{chance, codec_of, put_varint, random_body, served};
 use crate::header::RequestHeader;
-use crate::oracle::{chance, codec_of, put_varint, random_body, served};
 use crate::produce::ProduceRequest;
 
 const LIMITS: Limits =
