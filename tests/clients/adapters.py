@@ -131,7 +131,8 @@ class Librdkafka:
         return self.kafka.Consumer({
             "bootstrap.servers": self.bootstrap, "group.id": "unused", "enable.auto.commit": False,
             "enable.partition.eof": True, "auto.offset.reset": "error",
-            "allow.auto.create.topics": False, "fetch.message.max.bytes": 10_000_000, **settings,
+            "allow.auto.create.topics": False, "fetch.message.max.bytes": 10_000_000,
+            "fetch.wait.max.ms": 100, **settings,
         })  # fmt: skip
 
     def read(self, topic, partition=0, start=None):
