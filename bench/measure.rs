@@ -81,8 +81,8 @@ pub(crate) struct Server {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ServerUse {
     pub(crate) cpu_seconds: f64,
-    /// By 10^9 bytes of keys and values.
-    pub(crate) cpu_seconds_per_gb: f64,
+    /// By 10^9 bytes of keys and values, where any were sent or read.
+    pub(crate) cpu_seconds_per_gb: Option<f64>,
     pub(crate) rss_mib: f64,
     pub(crate) rss_peak_mib: f64,
     pub(crate) disk_written_mb: f64,
@@ -106,7 +106,7 @@ impl Server {
         let written = after.written_bytes.saturating_sub(self.before.written_bytes);
         Some(ServerUse {
             cpu_seconds: round(cpu_seconds),
-            cpu_seconds_per_gb: round(cpu_seconds / (bytes.max(1) as f64 / 1e9)),
+            cpu_seconds_per_gb: (bytes > 0).then(|| round(cpu_seconds / (bytes as f64 / 1e9))),
             rss_mib: status_mib(self.pid, "VmRSS:")?,
             rss_peak_mib: status_mib(self.pid, "VmHWM:")?,
             disk_written_mb: round(written as f64 / 1e6),
