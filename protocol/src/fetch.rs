@@ -117,7 +117,6 @@ impl FetchRequest {
             rack_id: if version >= 11 { reader.string()? } else { StrBytes::default() },
         };
         reader.end_of_struct()?;
-        reader.finish()?;
         Ok(request)
     }
 }

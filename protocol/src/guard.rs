@@ -2,10 +2,11 @@
 //!
 //! The `kafka-protocol` crate reserves memory for as many elements as a count on the wire says; four
 //! bytes can ask it for 154 GB, and the process ends. So each count and each length is held against
-//! the bytes that are left and against the [`Limits`], at every level, tagged fields included, and
-//! nothing may be left at the end. A request that passes costs the codec memory in proportion to
-//! its bytes: no count is greater than the bytes left divided by the least that an element takes,
-//! and all counts together stay below a limit.
+//! the bytes that are left and against the [`Limits`], at every level, tagged fields included. A
+//! request that passes costs the codec memory in proportion to its bytes: no count is greater than
+//! the bytes left divided by the least that an element takes, and all counts together stay below a
+//! limit. Bytes behind the last field are not looked at, as in Kafka: librdkafka leaves three there
+//! when it asks for the metadata of all topics.
 //!
 //! The walk follows the table in [`crate::shape`]. It allocates nothing.
 use crate::api::{self, ApiRow};
@@ -73,12 +74,6 @@ pub enum Fault {
     Tag {
         /// Which.
         tag: u32,
-    },
-    /// Bytes behind the last field.
-    #[error("is followed by {count} bytes that belong to nothing")]
-    Trailing {
-        /// How many.
-        count: usize,
     },
     /// No shape for this API and version: a request that the header parser would have refused.
     #[error("is not served")]
@@ -187,11 +182,7 @@ fn walk(
         tagged_fields_left: limits.tagged_fields_max,
         places,
     };
-    walk.fields(shape)?;
-    match walk.left() {
-        0 => Ok(()),
-        count => Err(walk.fault("request", Fault::Trailing { count })),
-    }
+    walk.fields(shape)
 }
 
 struct Walk<'a, 'p> {

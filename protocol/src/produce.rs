@@ -59,7 +59,6 @@ impl ProduceRequest {
             topics: reader.array(|reader| topic(reader, version))?,
         };
         reader.end_of_struct()?;
-        reader.finish()?;
         Ok(request)
     }
 }

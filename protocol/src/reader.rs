@@ -27,9 +27,6 @@ pub enum ReadError {
     /// A value that none of the known ones is.
     #[error("a value is none of those that are known")]
     Value,
-    /// Bytes after the last field.
-    #[error("bytes follow the last field")]
-    Trailing,
 }
 
 /// A place in bytes, moving on as fields are read.
@@ -53,11 +50,6 @@ impl Reader {
     /// The bytes that were not read.
     pub(crate) fn rest(self) -> Bytes {
         self.bytes.slice(self.position..)
-    }
-
-    /// Nothing may be left.
-    pub(crate) fn finish(&self) -> Result<(), ReadError> {
-        if self.left() == 0 { Ok(()) } else { Err(ReadError::Trailing) }
     }
 
     fn take(&mut self, count: usize) -> Result<Bytes, ReadError> {

