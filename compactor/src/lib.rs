@@ -1,5 +1,6 @@
 //! What the log becomes: topics folded into Paimon tables of Parquet files.
 
+pub mod binary_row;
 pub mod checkpoint;
 pub mod committer;
 pub mod crash;

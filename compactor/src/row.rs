@@ -3,7 +3,7 @@
 //! Values are in Paimon's own units (days, milliseconds of the day, milliseconds and the
 //! nanoseconds beyond them, unscaled decimals), so that nothing is converted twice.
 
-use weir_protocol::table::types::DataType;
+use weir_protocol::table::column::DataType;
 
 /// What a row says about its key. The numbers are Paimon's.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -113,12 +113,13 @@ impl Value {
             DataType::Array(_) => Value::Array(Vec::new()),
             DataType::Map(..) => Value::Map(Vec::new()),
             DataType::Row(members) => {
-                let zero = |column_type: &weir_protocol::table::types::ColumnType| match column_type
-                    .nullable
-                {
-                    true => Value::Null,
-                    false => Value::zero(&column_type.data_type),
-                };
+                let zero =
+                    |column_type: &weir_protocol::table::column::ColumnType| match column_type
+                        .nullable
+                    {
+                        true => Value::Null,
+                        false => Value::zero(&column_type.data_type),
+                    };
                 Value::Row(members.iter().map(|member| zero(&member.column_type)).collect())
             }
         }

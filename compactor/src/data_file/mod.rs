@@ -3,13 +3,14 @@
 //! A file of a primary-key table is sorted by key and holds a key at most once. Files never change;
 //! what [`DataFileMeta`] says of one is exact (`delete_row_count` above all: readers rely on it).
 
+mod builder;
 pub mod columns;
 pub mod reader;
 pub mod stats;
 pub mod values;
 pub mod writer;
 
-use crate::paimon::binary_row::BinaryRow;
+use crate::binary_row::BinaryRow;
 
 /// Smallest and largest value and number of nulls, column by column.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,7 +43,7 @@ pub enum ReadError {
         /// The file.
         path: String,
         /// Why not.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// Its bytes are not the file that they should be.
     #[error("data file {path} is damaged: {reason}")]
@@ -304,7 +304,8 @@ impl FileRanges {
         let mut ranges = Self { store: store.clone(), path: path.into(), size_bytes, whole: None };
         if size_bytes <= WHOLE_FILE_BYTES_MAX {
             let whole = store.get_range_blocking(path, 0..size_bytes);
-            let error = |source| ReadError::Store { path: path.to_owned(), source };
+            let error =
+                |source| ReadError::Store { path: path.to_owned(), source: Box::new(source) };
             ranges.whole = Some(whole.map_err(error)?);
         }
         Ok(ranges)

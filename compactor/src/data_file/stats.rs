@@ -11,11 +11,11 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType as ArrowType, TimeUnit};
-use weir_protocol::table::types::{ColumnType, DataType};
+use weir_protocol::table::column::{ColumnType, DataType};
 
+use crate::binary_row::{BinaryRow, compare_values};
 use crate::data_file::SimpleStats;
 use crate::data_file::values::value_at;
-use crate::paimon::binary_row::{BinaryRow, compare_values};
 use crate::row::Value;
 
 /// Characters (of text) and bytes that stay of a truncated value.

@@ -1,17 +1,19 @@
+//! Rows go into files and come back; damaged files are errors; old files fit new schemas.
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use weir_protocol::table::column::{ColumnType, DataType};
 use weir_protocol::table::settings::TableSettings;
 use weir_protocol::table::sql::parse_columns;
-use weir_protocol::table::types::{ColumnType, DataType};
 
 use super::columns::{ColumnBuilders, RowError};
 use super::reader::{FileReader, ReadError, ReadOptions};
 use super::values::rows_of;
 use super::writer::{FileWriter, WriterOptions};
 use super::{DataFileMeta, FileSource};
-use crate::paimon::binary_row::{BinaryRow, compare_values};
+use crate::binary_row::{BinaryRow, compare_values};
 use crate::row::{Row, RowKind, Value};
 use crate::schema::TableSchema;
 use crate::schema::evolution::evolve;
@@ -198,7 +200,7 @@ proptest! {
     ) {
         let schema = schema_of(ALL_TYPES, "k1,k2");
         let row = |key: i64| {
-            let zero = |column: &weir_protocol::table::types::Column| Value::zero(&column.column_type.data_type);
+            let zero = |column: &weir_protocol::table::column::Column| Value::zero(&column.column_type.data_type);
             let mut values: Vec<Value> = schema.columns.iter().map(zero).collect();
             values[0] = Value::Int64(key);
             values[16] = Value::String(format!("text {key}"));

@@ -6,7 +6,7 @@ use arrow_array::types::{
     Int64Type, Time32MillisecondType, TimestampMicrosecondType, TimestampMillisecondType,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use weir_protocol::table::types::{Column, ColumnType, DataType};
+use weir_protocol::table::column::{Column, ColumnType, DataType};
 
 use crate::row::{Row, RowKind, Value};
 use crate::schema::{SYSTEM_COLUMN_COUNT, TableSchema};

@@ -17,10 +17,10 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use crate::binary_row::BinaryRow;
 use crate::data_file::stats::{StatsCollector, StatsMode};
 use crate::data_file::values::value_at;
 use crate::data_file::{DataFileMeta, FileSource, SimpleStats};
-use crate::paimon::binary_row::BinaryRow;
 use crate::row::RowKind;
 use crate::schema::{SYSTEM_COLUMN_COUNT, TableSchema};
 
@@ -200,7 +200,7 @@ impl FileWriter {
     fn key_at(&self, columns: &[ArrayRef], row: usize) -> BinaryRow {
         let types = self.schema.key_types();
         let places = self.key_places.iter().zip(&types);
-        let value = |(place, key_type): (&usize, &weir_protocol::table::types::ColumnType)| {
+        let value = |(place, key_type): (&usize, &weir_protocol::table::column::ColumnType)| {
             value_at(&columns[*place], row, &key_type.data_type)
         };
         BinaryRow::from_values(&places.map(value).collect::<Vec<_>>(), &types)

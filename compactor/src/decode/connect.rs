@@ -17,10 +17,10 @@
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
-use weir_protocol::table::types::{Column, DataType, number_columns};
+use weir_protocol::table::column::{Column, DataType, number_columns};
 
+use crate::decode::encoding::Encoding;
 use crate::decode::infer;
-use crate::decode::reader::Encoding;
 
 /// Schemas nest no deeper than the values that they describe.
 const DEPTH_MAX: usize = 32;

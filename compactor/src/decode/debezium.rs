@@ -20,13 +20,14 @@
 //! log whole rows, Debezium fills the rest with nulls and made-up zeroes.
 
 use weir_protocol::records::record::Record;
+use weir_protocol::table::column::Column;
 use weir_protocol::table::settings::TableSettings;
-use weir_protocol::table::types::Column;
 
 use crate::decode::connect::RowSchema;
+use crate::decode::encoding::Encoding;
 use crate::decode::infer::{Seen, merge_columns};
 use crate::decode::json::{check_object, key_columns};
-use crate::decode::reader::{Encoding, RowReader};
+use crate::decode::reader::RowReader;
 use crate::decode::scanner::{Kind, Scanner};
 use crate::decode::{DecodeError, Decoded, Evolution, Fault, check_not_null, quoted, text_of};
 use crate::row::{Row, RowKind, Value};

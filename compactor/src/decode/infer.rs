@@ -4,8 +4,8 @@
 //! no column could hold them), objects ROW, empty arrays ARRAY<STRING>. Strings stay STRING: nobody guesses moments from text. Kinds that do
 //! not agree are STRING too, which takes any JSON. Null tells nothing.
 
+use weir_protocol::table::column::{Column, DataType, number_columns};
 use weir_protocol::table::settings::{SchemaEvolution, TableSettings};
-use weir_protocol::table::types::{Column, DataType, number_columns};
 
 use crate::decode::Fault;
 use crate::decode::scanner::{Kind, Scanner};

@@ -5,8 +5,8 @@
 //! deletes the row; any other null value is skipped.
 
 use weir_protocol::records::record::Record;
+use weir_protocol::table::column::Column;
 use weir_protocol::table::settings::{Format, TableSettings};
-use weir_protocol::table::types::Column;
 
 use crate::decode::infer::Seen;
 use crate::decode::reader::RowReader;

@@ -11,6 +11,8 @@
 
 mod connect;
 mod debezium;
+mod encoding;
+mod fitting;
 mod infer;
 mod json;
 mod reader;
@@ -18,8 +20,8 @@ mod scalar;
 pub mod scanner;
 
 use weir_protocol::records::record::Record;
+use weir_protocol::table::column::Column;
 use weir_protocol::table::settings::{Format, SchemaEvolution, TableSettings};
-use weir_protocol::table::types::Column;
 
 use crate::decode::debezium::DebeziumDecoder;
 use crate::decode::json::JsonDecoder;
@@ -59,17 +61,19 @@ impl DecodeError {
 #[derive(Debug)]
 pub enum Decoder {
     /// One JSON object for each row.
-    Json(JsonDecoder),
+    Json(Box<JsonDecoder>),
     /// Debezium's change records.
-    Debezium(DebeziumDecoder),
+    Debezium(Box<DebeziumDecoder>),
 }
 
 impl Decoder {
     /// A decoder into rows of this schema.
     pub fn new(settings: &TableSettings, schema: &TableSchema) -> Self {
         match settings.value_format {
-            Format::Json => Decoder::Json(JsonDecoder::new(settings, schema)),
-            Format::DebeziumJson => Decoder::Debezium(DebeziumDecoder::new(settings, schema)),
+            Format::Json => Decoder::Json(Box::new(JsonDecoder::new(settings, schema))),
+            Format::DebeziumJson => {
+                Decoder::Debezium(Box::new(DebeziumDecoder::new(settings, schema)))
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+//! Decoders on their usual writings, on what Debezium captured, and on whatever comes.
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -7,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 use weir_protocol::records::Offset;
 use weir_protocol::records::record::{Headers, Record};
+use weir_protocol::table::column::{Column, DataType};
 use weir_protocol::table::settings::TableSettings;
-use weir_protocol::table::types::{Column, DataType};
 
 use super::*;
 use crate::row::{RowKind, Value};

@@ -2,7 +2,7 @@
 //!
 //! Readers prune buckets by this function, so a row in a wrong bucket is a lost row.
 
-use crate::paimon::binary_row::BinaryRow;
+use crate::binary_row::BinaryRow;
 
 const SEED: u32 = 42;
 
@@ -36,7 +36,7 @@ fn murmur3(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paimon::binary_row::tests::golden_vectors;
+    use crate::binary_row::tests::golden_vectors;
 
     #[test]
     fn every_golden_vector_finds_the_bucket_that_java_gave_it() {

@@ -2,7 +2,6 @@
 //! of a table must be. Nothing here reads a file, a clock or chance.
 
 pub mod avro;
-pub mod binary_row;
 pub mod bucket;
 pub mod commit;
 pub mod expire;
@@ -11,3 +10,5 @@ pub mod manifest;
 pub mod manifest_merge;
 pub mod paths;
 pub mod snapshot;
+
+pub use crate::binary_row;

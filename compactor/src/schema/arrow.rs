@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::{DataType as ArrowType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use weir_protocol::table::types::{Column, ColumnType, DataType};
+use weir_protocol::table::column::{Column, ColumnType, DataType};
 
 use crate::schema::{SEQUENCE_NUMBER, TableSchema, VALUE_KIND};
 

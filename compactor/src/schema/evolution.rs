@@ -3,7 +3,7 @@
 //! What must hold: columns keep id, place and name; nothing is dropped; a value of the old type is
 //! a value of the new one, so that old files are read by the new schema; keys keep their types.
 
-use weir_protocol::table::types::{Column, ColumnType, DataType, number_columns};
+use weir_protocol::table::column::{Column, ColumnType, DataType, number_columns};
 
 use crate::schema::TableSchema;
 

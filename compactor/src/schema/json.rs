@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use weir_protocol::table::column::{Column, ColumnType, DataType};
 use weir_protocol::table::sql::parse_type;
-use weir_protocol::table::types::{Column, ColumnType, DataType};
 
 use crate::schema::{SchemaError, TableSchema};
 

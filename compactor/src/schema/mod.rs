@@ -10,8 +10,8 @@ pub mod json;
 use std::collections::BTreeMap;
 
 use arrow_schema::SchemaRef;
+use weir_protocol::table::column::{Column, ColumnType, number_columns};
 use weir_protocol::table::settings::{TableSettings, default_buckets};
-use weir_protocol::table::types::{Column, ColumnType, number_columns};
 
 /// The name of the sequence number's column in files of primary-key tables.
 pub const SEQUENCE_NUMBER: &str = "_SEQUENCE_NUMBER";
@@ -210,3 +210,6 @@ fn options_of(settings: &TableSettings, partition_count: u32) -> BTreeMap<String
     }
     options
 }
+
+#[cfg(test)]
+mod tests;

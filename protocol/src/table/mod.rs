@@ -2,6 +2,9 @@
 //!
 //! Broker and compactor read the same declarations, which is why they live here. All of it is pure.
 
+pub mod column;
+mod setting_value;
 pub mod settings;
 pub mod sql;
-pub mod types;
+
+pub use column as types;

@@ -2,7 +2,7 @@
 //!
 //! Names may stand in backquotes. An error names the place and the word that does not belong.
 
-use crate::table::types::{Column, ColumnType, DataType, LENGTH_MAX, number_columns};
+use crate::table::column::{Column, ColumnType, DataType, LENGTH_MAX, number_columns};
 
 /// How deeply types may be nested.
 const DEPTH_MAX: usize = 32;

@@ -12,7 +12,7 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use weir_protocol::table::types::{ColumnType, DataType};
+use weir_protocol::table::column::{ColumnType, DataType};
 
 use crate::row::Value;
 
