@@ -196,7 +196,7 @@ impl Opening<'_> {
     fn run(&mut self, topic_id: Uuid) -> Result<Option<Found>, LogError> {
         let Some(names) = self.list()? else { return Ok(None) };
         self.check_topic(&names, topic_id)?;
-        let bases = self.bases(&names)?;
+        let (past, bases) = self.bases(&names)?;
         if bases.is_empty() && self.log_start == Offset(0) {
             return Ok(None);
         }
@@ -211,8 +211,9 @@ impl Opening<'_> {
             log_end = self.log_start;
         }
         let mut epochs = self.epochs(&names, &segments)?;
-        let (producers, snapshot) = self.producers(&names, &segments, log_end)?;
+        let (producers, snapshot) = self.producers(&names, &past, &segments, log_end)?;
         let snapshot = self.settle(&names, &segments, log_end, &producers, snapshot)?;
+        self.remove_past(&past)?;
         if !self.dir.was_clean() || !self.scanned.is_empty() || epochs.latest().is_none() {
             let newest = epochs.latest().unwrap_or(-1).max(self.leader_epoch);
             epochs.begin(newest + 1, log_end);
@@ -264,8 +265,8 @@ impl Opening<'_> {
         }
     }
 
-    /// Where the segments begin that count. What retention has left behind is removed.
-    fn bases(&self, names: &[String]) -> Result<Vec<Offset>, LogError> {
+    /// Where the segments begin: those wholly below the log's start, and those that count.
+    fn bases(&self, names: &[String]) -> Result<(Vec<Offset>, Vec<Offset>), LogError> {
         let mut bases = Vec::new();
         for name in names {
             match names::parse_file(name) {
@@ -277,13 +278,9 @@ impl Opening<'_> {
             }
         }
         bases.sort_unstable();
-        let past = bases.windows(2).take_while(|pair| pair[1] <= self.log_start).count();
-        for base_offset in bases.drain(..past) {
-            for kind in [names::LOG, names::INDEX, names::TIME_INDEX, names::SUMMARY] {
-                self.unlink(&names::file(&self.folder, base_offset, kind))?;
-            }
-        }
-        Ok(bases)
+        let count = bases.windows(2).take_while(|pair| pair[1] <= self.log_start).count();
+        let kept = bases.split_off(count);
+        Ok((bases, kept))
     }
 
     /// Opens the segments of the valid prefix and finds the log's end. Cuts what is behind it.
@@ -480,6 +477,7 @@ impl Opening<'_> {
     fn producers(
         &self,
         names: &[String],
+        past: &[Offset],
         segments: &[Arc<Segment>],
         log_end: Offset,
     ) -> Result<(Producers, Option<Offset>), LogError> {
@@ -494,11 +492,10 @@ impl Opening<'_> {
             }
             tracing::warn!(path, "damaged: the one before it is taken");
         }
-        let (start, now_ms) = (from.unwrap_or_default(), self.dir.now_ms());
-        for segment in segments {
-            if segment.contents().next_offset <= start {
-                continue;
-            }
+        let start = from.unwrap_or_default();
+        let past = self.past(past, segments, start)?;
+        let now_ms = self.dir.now_ms();
+        for segment in past.iter().chain(segments) {
             let position = segment.position_before(start).map_err(unreadable)?;
             let walked = segment.walk(position, |_, header| {
                 if header.base_offset >= start {
@@ -509,6 +506,37 @@ impl Opening<'_> {
             walked.map_err(unreadable)?;
         }
         Ok((producers, from))
+    }
+
+    /// Segments below the log's start, when the snapshot does not reach as far as the first that
+    /// counts: the crash came before it was durable.
+    fn past(
+        &self,
+        past: &[Offset],
+        segments: &[Arc<Segment>],
+        snapshot: Offset,
+    ) -> Result<Vec<Arc<Segment>>, LogError> {
+        if segments.first().is_none_or(|first| first.base_offset() <= snapshot) {
+            return Ok(Vec::new());
+        }
+        let open = |&base_offset: &Offset| {
+            let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
+            let segment = Segment::begin(disk, &self.folder, base_offset, 0, now_ms)
+                .map_err(failed("open a segment in", &self.folder))?;
+            self.publish(&segment)?;
+            Ok(Arc::new(segment))
+        };
+        past.iter().map(open).collect()
+    }
+
+    /// Removes segments below the log's start, whose producers a durable snapshot now holds.
+    fn remove_past(&self, past: &[Offset]) -> Result<(), LogError> {
+        for &base_offset in past {
+            for kind in [names::LOG, names::INDEX, names::TIME_INDEX, names::SUMMARY] {
+                self.unlink(&names::file(&self.folder, base_offset, kind))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes durable what was found, before anyone sees it: a crash of the broker alone leaves

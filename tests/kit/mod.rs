@@ -1,0 +1,2 @@
+//! What the scenarios are made of.
+pub(crate) mod disk;
