@@ -16,7 +16,6 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_broker::clock::ManualClock;
-use weir_broker::disk::Disk;
 use weir_broker::log::ReadSlice;
 use weir_broker::log::config::LogConfig;
 use weir_broker::log::dir::{Durability, LogDir, LogDirOptions, ReadMode, SyncDriver};

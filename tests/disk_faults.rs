@@ -1,0 +1,170 @@
+//! A disk that fails, and a disk that is full.
+//!
+//! The first failed sync or write is final for the log directory: no later acknowledgement, reads
+//! of what is durable go on. A full disk is not final: appends are refused while it lasts.
+use std::sync::Arc;
+
+use weir_broker::clock::ManualClock;
+use weir_broker::disk::Disk;
+use weir_broker::log::ReadSlice;
+use weir_broker::log::config::LogConfig;
+use weir_broker::log::dir::{LogDir, LogDirOptions, ReadMode, SyncDriver};
+use weir_broker::log::error::AppendError;
+use weir_broker::log::meta::decode_id;
+use weir_broker::partition::Partition;
+use weir_protocol::records::Offset;
+use weir_protocol::records::batch::RecordBatch;
+use weir_protocol::records::builder::BatchBuilder;
+use weir_protocol::records::compression::Compression;
+
+use crate::kit::disk::{Faults, SimDisk};
+
+fn open(disk: &SimDisk) -> (Arc<LogDir>, Arc<Partition>) {
+    let options = LogDirOptions {
+        sync_driver: SyncDriver::Caller,
+        read_mode: ReadMode::Mmap,
+        ..LogDirOptions::default()
+    };
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (dir, _) = LogDir::open(disk, options, Arc::new(ManualClock::new(1000))).unwrap();
+    let topic_id = decode_id("AAAAAAAAAAAAAAAAAAAABw").unwrap();
+    let config = LogConfig { segment_bytes: 4000, ..LogConfig::default() };
+    let (partition, recovery) = Partition::open(&dir, "orders", 0, topic_id, config).unwrap();
+    assert_eq!(recovery.damage, None);
+    (dir, partition)
+}
+
+fn batch(value: u8) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(1000, None, Some(&[value; 200]), &[]);
+    RecordBatch::parse(builder.finish()).unwrap()
+}
+
+fn values(partition: &Partition) -> Vec<u8> {
+    let mut values = Vec::new();
+    let (mut from, end) = (partition.ends().log_start, partition.ends().high_watermark);
+    while from < end {
+        let ReadSlice::Hot(bytes) = partition.read(from, 1 << 20, true).unwrap() else {
+            panic!("two segments are hot");
+        };
+        for batch in weir_protocol::records::batch::batches(bytes) {
+            let batch = batch.unwrap();
+            let record = batch.records(1 << 20).unwrap().next().unwrap().unwrap();
+            values.push(record.value.unwrap()[0]);
+            from = batch.header().last_offset().next();
+        }
+    }
+    values
+}
+
+fn assert_refused(partition: &Partition, reason: &str) {
+    let error = partition.append(&batch(99)).unwrap_err();
+    assert!(matches!(error, AppendError::Storage { .. }), "{error:?}");
+    assert!(error.to_string().contains(reason), "{error}");
+}
+
+#[test]
+fn the_first_failed_sync_is_final_and_reads_go_on() {
+    // Given two durable records and one that is not.
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    partition.append(&batch(1)).unwrap();
+    partition.append(&batch(2)).unwrap();
+    dir.sync_now();
+    partition.append(&batch(3)).unwrap();
+    // When its sync fails, and the disk is well again after that.
+    disk.set_faults(Faults { fails_syncs: true, ..Faults::default() });
+    dir.sync_now();
+    disk.set_faults(Faults::default());
+    dir.sync_now();
+    // Then it is never acknowledged, nothing else is taken, and what is durable can be read.
+    assert!(dir.failed().unwrap().contains("simulated sync error"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(runtime.block_on(partition.durable(Offset(2))).is_ok());
+    let refused = runtime.block_on(partition.durable(Offset(3))).unwrap_err();
+    assert!(refused.to_string().contains("simulated sync error"), "{refused}");
+    assert_refused(&partition, "offline");
+    assert_eq!(values(&partition), [1, 2]);
+    assert!(dir.close().is_err());
+    // And the next start goes on from there.
+    let (_, partition) = open(&disk.image().cut(0));
+    assert_eq!(values(&partition), [1, 2]);
+}
+
+#[test]
+fn who_waits_for_a_sync_learns_that_it_failed() {
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    let appended = partition.append(&batch(1)).unwrap();
+    disk.set_faults(Faults { fails_syncs: true, ..Faults::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let answer = runtime.block_on(async {
+        let waits = partition.durable(appended.last_offset.next());
+        let (answer, _) = tokio::join!(waits, async { dir.sync_now() });
+        answer
+    });
+    assert!(answer.unwrap_err().to_string().contains("offline"));
+}
+
+#[test]
+fn a_failed_write_is_final_and_leaves_no_trace() {
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    partition.append(&batch(1)).unwrap();
+    disk.set_faults(Faults { fails_writes: true, ..Faults::default() });
+    assert_refused(&partition, "simulated write error");
+    disk.set_faults(Faults::default());
+    assert_refused(&partition, "offline");
+    assert!(dir.failed().is_some());
+    // What was appended before is not acknowledged any more, for nothing is synced.
+    dir.sync_now();
+    assert_eq!(partition.ends().high_watermark, Offset(0));
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room_again() {
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    for value in 0..10 {
+        partition.append(&batch(value)).unwrap();
+    }
+    dir.sync_now();
+    // When nothing more fits, not even a new segment.
+    disk.set_faults(Faults { capacity_bytes: Some(0), ..Faults::default() });
+    for _ in 0..20 {
+        assert_refused(&partition, "the disk is full");
+    }
+    // Then the directory is not given up, and reads go on.
+    assert_eq!(dir.failed(), None);
+    assert_eq!(values(&partition), (0..10).collect::<Vec<u8>>());
+    // And with room it goes on where it was.
+    disk.set_faults(Faults::default());
+    for value in 10..40 {
+        assert_eq!(partition.append(&batch(value)).unwrap().base_offset, Offset(value.into()));
+    }
+    dir.sync_now();
+    assert!(partition.segment_count() > 2);
+    drop((dir, partition));
+    let (_, partition) = open(&disk.image().cut(0));
+    assert_eq!(partition.ends().high_watermark, Offset(40));
+}
+
+#[test]
+fn a_disk_that_fills_in_the_middle_of_a_batch_leaves_no_trace_of_it() {
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    partition.append(&batch(1)).unwrap();
+    let used: u64 = {
+        let files = disk.list("orders-0").unwrap();
+        files.iter().map(|name| disk.read(&format!("orders-0/{name}")).unwrap().len() as u64).sum()
+    };
+    // There is room for the reserved blocks' answer, but not for the whole write.
+    disk.set_faults(Faults { capacity_bytes: Some(used + 100), ..Faults::default() });
+    assert!(partition.append(&batch(2)).is_err());
+    let log = disk.read("orders-0/00000000000000000000.log").unwrap();
+    assert_eq!(log.len() as u64, partition.size_bytes());
+    disk.set_faults(Faults::default());
+    partition.append(&batch(3)).unwrap();
+    dir.sync_now();
+    assert_eq!(values(&partition), [1, 3]);
+}
