@@ -129,6 +129,11 @@ impl RunningBroker {
         let directory = config.log_dir().to_owned();
         let opened = tokio::task::spawn_blocking(move || open(config)).await;
         let broker = opened.map_err(|_| StartError::Panic { directory })??;
+        // A crash may have come between deleting a topic and forgetting its offsets.
+        let now_ms = broker.clock.now_ms();
+        if let Err(error) = broker.offsets.expire(&broker.catalog, &broker.config, now_ms).await {
+            tracing::error!(%error, "expired offsets cannot be forgotten");
+        }
         let (http_stop, stop) = oneshot::channel();
         Ok(Self {
             kafka_address,

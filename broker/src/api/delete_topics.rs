@@ -1,7 +1,9 @@
 //! DeleteTopics 1-6: takes topics away, by name, and from version 6 on by id too.
 //!
-//! A topic is gone for everybody when the answer is sent; its files go right after. Its committed
-//! offsets are forgotten by the next look for expired ones.
+//! A topic is gone for everybody when the answer is sent, and so are the offsets that were committed
+//! for it: another topic of the same name begins anew.
+
+use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
@@ -11,11 +13,32 @@ use kafka_protocol::messages::delete_topics_response::{
 };
 use uuid::Uuid;
 
-use crate::api::{code, text};
+use crate::api::{NONE, code, text};
 use crate::broker::Broker;
 
 /// Answers the request.
-pub fn answer(
+pub async fn answer(
+    broker: Arc<Broker>,
+    request: DeleteTopicsRequest,
+    version: i16,
+) -> DeleteTopicsResponse {
+    let shared = broker.clone();
+    let deleted = tokio::task::spawn_blocking(move || delete_all(&shared, &request, version));
+    let Ok(response) = deleted.await else {
+        tracing::error!("deleting topics panicked");
+        return DeleteTopicsResponse::default();
+    };
+    for gone in response.responses.iter().filter(|one| one.error_code == NONE) {
+        let name = gone.name.as_ref().map_or("", |name| name.as_str());
+        let now_ms = broker.clock.now_ms();
+        if let Err(error) = broker.offsets.forget_topic(&broker.catalog, name, now_ms).await {
+            tracing::error!(topic = name, %error, "offsets of a deleted topic are still there");
+        }
+    }
+    response
+}
+
+fn delete_all(
     broker: &Broker,
     request: &DeleteTopicsRequest,
     version: i16,

@@ -160,7 +160,7 @@ fn dispatch(
         }
         ApiKey::DeleteTopics => {
             let request = decode(&header, body)?;
-            blocking(&header, move || delete_topics::answer(&shared, &request, version))
+            later(&header, delete_topics::answer(shared, request, version))
         }
         ApiKey::DeleteRecords => {
             let request = decode(&header, body)?;

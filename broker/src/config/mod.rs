@@ -293,7 +293,6 @@ fn is_socket_address(value: &String) -> Result<(), String> {
     value.parse::<std::net::SocketAddr>().map(drop).map_err(|_| expected())
 }
 
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
 fn is_one_folder(value: &Vec<String>) -> Result<(), String> {
     match value.as_slice() {
         [_] => Ok(()),

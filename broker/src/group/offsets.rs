@@ -26,7 +26,7 @@ use crate::partition::Partition;
 const REPLAY_BYTES: usize = 1 << 20;
 /// A batch of the internal topic is not decompressed beyond this.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
-/// Records in one batch of the rewrite.
+/// Records in one batch of the broker's own.
 const REWRITE_BATCH: usize = 1000;
 
 /// Why an offset was not committed.
@@ -196,19 +196,43 @@ impl Offsets {
         config: &Config,
         now_ms: i64,
     ) -> Result<usize, CommitError> {
-        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(0) };
-        let _alone = self.gate.write().await;
         let oldest_ms = now_ms - i64::from(config.offsets_retention_minutes) * 60_000;
         let topics = catalog.topics();
-        let mut expired: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+        self.forget(catalog, now_ms, |key, committed| {
+            committed.commit_ms < oldest_ms || topics.named(&key.topic).is_none()
+        })
+        .await
+    }
+
+    /// Forgets all that was committed for a topic: another one of its name is not this one.
+    pub async fn forget_topic(
+        &self,
+        catalog: &Catalog,
+        topic: &str,
+        now_ms: i64,
+    ) -> Result<usize, CommitError> {
+        self.forget(catalog, now_ms, |key, _| key.topic == topic).await
+    }
+
+    async fn forget(
+        &self,
+        catalog: &Catalog,
+        now_ms: i64,
+        is_over: impl Fn(&OffsetKey, &Committed) -> bool,
+    ) -> Result<usize, CommitError> {
+        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(0) };
+        let _alone = self.gate.write().await;
+        let mut over: BTreeMap<String, Vec<Change>> = BTreeMap::new();
         for (key, committed) in self.all() {
-            if committed.commit_ms < oldest_ms || topics.named(&key.topic).is_none() {
-                expired.entry(key.group.clone()).or_default().push((key, None));
+            if is_over(&key, &committed) {
+                over.entry(key.group.clone()).or_default().push((key, None));
             }
         }
-        let count = expired.values().map(Vec::len).sum();
-        for (group, changes) in expired {
-            self.write(&topic, &group, changes, now_ms).await?;
+        let count = over.values().map(Vec::len).sum();
+        for (group, changes) in over {
+            for part in changes.chunks(REWRITE_BATCH) {
+                self.write(&topic, &group, part.to_vec(), now_ms).await?;
+            }
         }
         Ok(count)
     }

@@ -11,8 +11,8 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic,
 };
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    TopicName,
+    DeleteTopicsRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, TopicName,
 };
 use weir_broker::start::RunningBroker;
 
@@ -118,5 +118,23 @@ async fn this_broker_coordinates_every_group() {
         FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a"), text("b")]);
     let new = client.call(6, &request).await;
     assert_eq!((new.coordinators.len(), new.coordinators[1].port), (2, port));
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_has_no_offsets_of_the_old_one() {
+    let (_folder, broker) = broker().await;
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    client.create("other", 1, &[]).await;
+    for topic in ["t", "other"] {
+        let response = client.call(8, &commit(topic, 0, 5, "")).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![TopicName(text("t"))]);
+    assert_eq!(client.call(5, &request).await.responses[0].error_code, 0);
+    client.create("t", 1, &[]).await;
+    assert_eq!(committed(&mut client, "t").await.0, -1);
+    assert_eq!(committed(&mut client, "other").await.0, 5);
     broker.stop().await.expect("a clean stop");
 }
