@@ -72,6 +72,12 @@ class Weir:
         self.log.close()
         return code
 
+    def kill(self):
+        """SIGKILL: whatever was not synced is lost with the process, though not with the machine."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
     def tail(self, lines=15):
         return "\n".join((self.directory / "weir.log").read_text("utf-8", "replace").splitlines()[-lines:])
 
