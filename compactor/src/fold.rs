@@ -22,13 +22,13 @@ use arrow_schema::ArrowError;
 use bytes::Bytes;
 use weir_protocol::records::Offset;
 
+use crate::binary_row::BinaryRow;
 use crate::checkpoint::OffsetRange;
 use crate::data_file::columns::{ColumnBuilders, RowError};
 use crate::fold::outcome::{BadRecord, FoldError, Outcome};
 use crate::fold::route::{BucketPlace, Route};
 use crate::lineage::{LastBatch, Lineage};
 use crate::merge_tree::write_buffer::{Merge, WriteBuffer};
-use crate::paimon::binary_row::BinaryRow;
 use crate::paimon::commit::FileEntry;
 use crate::quarantine::QuarantinedRecord;
 use crate::row::Row;

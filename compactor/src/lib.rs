@@ -3,6 +3,7 @@
 pub mod binary_row;
 pub mod checkpoint;
 pub mod committer;
+pub mod compact;
 pub mod crash;
 pub mod data_file;
 pub mod decode;
@@ -12,6 +13,7 @@ pub mod merge_tree;
 pub mod paimon;
 pub mod quarantine;
 pub mod row;
+pub mod scan;
 pub mod schema;
 pub mod source;
 pub mod store;

@@ -2,8 +2,8 @@
 
 use weir_protocol::table::types::ColumnType;
 
+use crate::binary_row::BinaryRow;
 use crate::fold::outcome::BadRecord;
-use crate::paimon::binary_row::BinaryRow;
 use crate::paimon::bucket::bucket_of;
 use crate::row::{Row, Value};
 use crate::schema::TableSchema;

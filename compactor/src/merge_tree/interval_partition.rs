@@ -10,10 +10,10 @@
 
 use std::cmp::Ordering;
 
+use crate::binary_row::BinaryRowError;
 use crate::data_file::DataFileMeta;
 use crate::merge_tree::KeyOrder;
 use crate::merge_tree::levels::SortedRun;
-use crate::paimon::binary_row::BinaryRowError;
 
 /// Sorted runs that overlap somewhere.
 pub type Section = Vec<SortedRun>;

@@ -10,9 +10,9 @@
 
 use std::cmp::Ordering;
 
+use crate::binary_row::BinaryRowError;
 use crate::data_file::DataFileMeta;
 use crate::merge_tree::KeyOrder;
-use crate::paimon::binary_row::BinaryRowError;
 
 /// Files in the order of their keys; no two of them overlap.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 
 use weir_protocol::table::types::ColumnType;
 
+use crate::binary_row::{self, BinaryRow, BinaryRowError};
 use crate::data_file::DataFileMeta;
-use crate::paimon::binary_row::{self, BinaryRow, BinaryRowError};
 use crate::schema::TableSchema;
 
 pub mod interval_partition;

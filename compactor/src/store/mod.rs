@@ -211,6 +211,16 @@ impl Store {
         Err(StoreError::Invalid { path: path.into(), reason })
     }
 
+    /// As [`Store::put_new`], for threads that may block.
+    pub fn put_new_blocking(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        block_on(self.put_new(path, bytes))
+    }
+
+    /// As [`Store::delete`], for threads that may block.
+    pub fn delete_blocking(&self, path: &str) -> Result<(), StoreError> {
+        block_on(self.delete(path))
+    }
+
     /// The whole of a file, for threads that may block.
     pub fn get_blocking(&self, path: &str) -> Result<Bytes, StoreError> {
         match &self.folder {
