@@ -12,7 +12,7 @@ use crate::log::error::{AppendError, DeleteError, LogError, ReadError};
 use crate::log::open::Recovery;
 use crate::log::recovery::Damage;
 use crate::log::retire::Retired;
-use crate::log::segment::FirstBatch;
+use crate::log::segment::read::FirstBatch;
 use crate::log::validate::Origin;
 use crate::log::{Appended, Ends, Log, ReadSlice};
 use crate::sync::StorageFailed;

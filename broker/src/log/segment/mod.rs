@@ -2,6 +2,8 @@
 //!
 //! The indexes of a segment that is read or written often are in memory; those of older ones come
 //! from their files when someone asks, and are made anew from the log when the files do not fit.
+pub mod read;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,12 +19,10 @@ use crate::log::error::ReadError;
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::names;
 use crate::log::summary::{Contents, Summary};
-use crate::log::walk::{Selection, headers, select};
+use crate::log::walk::headers;
 
 /// How much is read at once by those who walk a file.
 pub(super) const WINDOW_BYTES: u64 = 1 << 20;
-/// What a cold read takes in beyond the bytes asked for: the way from an index entry to the batch.
-const SLACK_BYTES: u64 = 32 << 10;
 
 /// A log file and its indexes.
 #[derive(Debug)]
@@ -54,23 +54,6 @@ impl Indexes {
     fn new(base_offset: Offset) -> Indexes {
         Indexes { offsets: OffsetIndex::new(base_offset), times: TimeIndex::new(base_offset) }
     }
-}
-
-/// The first batch that is asked for, when it alone is bigger than what is asked for.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum FirstBatch {
-    /// Comes all the same: a reader with a small bound would never get on.
-    Whole,
-    /// Does not come.
-    Bounded,
-}
-
-/// What a reader asks for.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) from: Offset,
-    pub(super) bytes_max: usize,
-    pub(super) first_batch: FirstBatch,
 }
 
 impl Segment {
@@ -249,60 +232,6 @@ impl Segment {
         self.write_state().indexes = None;
     }
 
-    /// Batches from the one that holds the asked offset on, out of the map; `None` without a map.
-    pub(super) fn read_mapped(&self, asked: &Asked) -> Result<Option<Found>, ReadError> {
-        let readable = self.file.readable();
-        let start = self.position_before(asked.from)?.min(readable);
-        let Some(bytes) = self.file.mapped_slice(start..readable) else { return Ok(None) };
-        let skip = |limit: usize| {
-            let state = self.read_state();
-            let known = state.indexes.as_ref()?.offsets.batch_before(start + limit as u64);
-            usize::try_from(known.checked_sub(start)?).ok()
-        };
-        let selection = select(&bytes, 0, asked.from, asked.bytes_max, skip)
-            .map_err(|(at, source)| self.corrupt(start + at as u64, source))?;
-        Ok(Some(match selection {
-            Selection::Range { start, end } => Found::Batches(bytes.slice(start..end)),
-            Selection::TooBig { start, end } => Found::first(asked, bytes.slice(start..end)),
-            Selection::Before => Found::Before,
-            Selection::Cut { start: at, .. } => {
-                return Err(self.corrupt(start + at as u64, cut(readable, start + at as u64)));
-            }
-        }))
-    }
-
-    /// The same out of the file. Blocks.
-    pub(super) fn read_file(&self, asked: &Asked) -> Result<Found, ReadError> {
-        let readable = self.file.readable();
-        let mut start = self.position_before(asked.from)?.min(readable);
-        let mut window_bytes = (asked.bytes_max as u64).saturating_add(SLACK_BYTES);
-        loop {
-            let end = start.saturating_add(window_bytes).min(readable);
-            let bytes = self.bytes(start..end)?;
-            let selection = select(&bytes, 0, asked.from, asked.bytes_max, |_| None)
-                .map_err(|(at, source)| self.corrupt(start + at as u64, source))?;
-            match selection {
-                Selection::Range { start, end } => {
-                    return Ok(Found::Batches(bytes.slice(start..end)));
-                }
-                Selection::TooBig { start, end } => {
-                    return Ok(Found::first(asked, bytes.slice(start..end)));
-                }
-                Selection::Before if end == readable => return Ok(Found::Before),
-                Selection::Before => start = end,
-                Selection::Cut { start: at, .. } if end == readable => {
-                    let at = start + at as u64;
-                    return Err(self.corrupt(at, cut(readable, at)));
-                }
-                Selection::Cut { start: at, end } => {
-                    let needed = end.map_or(0, |end| end - at) as u64;
-                    window_bytes = window_bytes.max(needed);
-                    start += at as u64;
-                }
-            }
-        }
-    }
-
     /// Shows the header of each readable batch from `position` on, which must be a batch's
     /// beginning. Blocks.
     pub(super) fn walk<B>(
@@ -428,30 +357,6 @@ impl Segment {
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a segment has of what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Whole batches.
-    Batches(Bytes),
-    /// Nothing: all its batches end before the asked offset.
-    Before,
-}
-
-impl Found {
-    /// The answer when the first batch alone is bigger than what was asked for.
-    fn first(asked: &Asked, batch: Bytes) -> Found {
-        match asked.first_batch {
-            FirstBatch::Whole => Found::Batches(batch),
-            FirstBatch::Bounded => Found::Batches(Bytes::new()),
-        }
-    }
-}
-
-fn cut(readable: u64, position: u64) -> BatchError {
-    let available = usize::try_from(readable - position).unwrap_or(usize::MAX);
-    BatchError::Truncated { needed: HEADER_BYTES, available }
 }
 
 fn read_summary(disk: &dyn Disk, folder: &str, base_offset: Offset) -> io::Result<Option<Summary>> {

@@ -5,6 +5,9 @@
 //! anything is appended, so that no old batch can come back behind new ones; and a new leader
 //! epoch begins. Where the valid prefix ends below the recovery point, durable records are lost:
 //! then nothing is cut, and the log stays readable up to there.
+mod load;
+mod settle;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,12 +16,13 @@ use uuid::Uuid;
 use weir_protocol::records::Offset;
 
 use crate::log::config::LogConfig;
-use crate::log::dir::{LogDir, ReadMode, failed};
+use crate::log::dir::options::ReadMode;
+use crate::log::dir::{LogDir, failed};
 use crate::log::epochs::LeaderEpochs;
 use crate::log::error::{LogError, ReadError};
-use crate::log::recovery::{Damage, Scanned, Scanner, damage};
-use crate::log::segment::{Segment, WINDOW_BYTES};
-use crate::log::{Appender, HOT_SEGMENTS, Log, checkpoint, meta, names, snapshot};
+use crate::log::recovery::Damage;
+use crate::log::segment::Segment;
+use crate::log::{Appender, HOT_SEGMENTS, Log, checkpoint, meta, names};
 use crate::producers::Producers;
 use crate::sync::SyncPoint;
 
@@ -283,134 +287,6 @@ impl Opening<'_> {
         Ok((bases, kept))
     }
 
-    /// Opens the segments of the valid prefix and finds the log's end. Cuts what is behind it.
-    fn load_segments(&mut self, bases: &[Offset]) -> Result<(Vec<Arc<Segment>>, Offset), LogError> {
-        let mut segments = Vec::new();
-        let Some(&first) = bases.first() else { return Ok((segments, self.log_start)) };
-        if first > self.log_start {
-            let place = format!("{}: the segments before {first} are gone", self.folder);
-            self.recovery.damage = damage(self.log_start, first, &place);
-        }
-        let mut log_end = first;
-        for (place, &base_offset) in bases.iter().enumerate() {
-            let next = bases.get(place + 1).copied();
-            if base_offset != log_end {
-                // The one before was cut, or is another's.
-                self.cut_from(&bases[place..], log_end)?;
-                break;
-            }
-            let (segment, is_whole) = match self.trusted(base_offset, next)? {
-                Some(segment) => (segment, true),
-                None => self.scan(base_offset)?,
-            };
-            log_end = segment.contents().next_offset;
-            segments.push(segment);
-            if !is_whole {
-                if self.recovery.damage.is_none() {
-                    self.cut_from(&bases[place + 1..], log_end)?;
-                }
-                break;
-            }
-        }
-        if self.recovery.damage.is_none() {
-            let place = format!("{}: the log ends before", self.folder);
-            self.recovery.damage = damage(log_end, self.recovery_point, &place);
-        }
-        Ok((segments, log_end))
-    }
-
-    /// A segment that need not be read.
-    fn trusted(
-        &self,
-        base_offset: Offset,
-        next: Option<Offset>,
-    ) -> Result<Option<Arc<Segment>>, LogError> {
-        let (was_clean, end) = (self.dir.was_clean(), next.unwrap_or(self.recovery_point));
-        if !was_clean && (next.is_none() || end > self.recovery_point) {
-            return Ok(None);
-        }
-        let disk = self.dir.disk();
-        let capacity_bytes = if next.is_none() { self.config.segment_bytes } else { 0 };
-        let segment = Segment::load(disk, &self.folder, base_offset, capacity_bytes)
-            .map_err(failed("open a segment in", &self.folder))?;
-        let Some(segment) = segment.filter(|segment| segment.contents().next_offset == end) else {
-            return Ok(None);
-        };
-        self.publish(&segment)?;
-        if next.is_none() {
-            // The active segment has its indexes in memory.
-            segment.position_before(end).map_err(unreadable)?;
-        }
-        Ok(Some(Arc::new(segment)))
-    }
-
-    /// Reads a segment. False when its valid prefix ends before the file does: then it is cut,
-    /// unless that would destroy what was durable.
-    fn scan(&mut self, base_offset: Offset) -> Result<(Arc<Segment>, bool), LogError> {
-        let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
-        let capacity_bytes = self.config.segment_bytes;
-        let segment = Segment::begin(disk, &self.folder, base_offset, capacity_bytes, now_ms)
-            .map_err(failed("open a segment in", &self.folder))?;
-        let (path, size_bytes) = (segment.path(names::LOG), segment.file().end());
-        let mut scanner =
-            Scanner::new(base_offset, size_bytes, self.leader_epoch, self.recovery_point);
-        let mut window_bytes = WINDOW_BYTES;
-        let fault = loop {
-            let start = scanner.position();
-            let end = start.saturating_add(window_bytes).min(size_bytes);
-            let window = segment.file().read(start..end).map_err(failed("read", &path))?;
-            let interval_bytes = self.config.index_interval_bytes;
-            match scanner.feed(&window, |position, header| {
-                segment.note(position, header, interval_bytes, now_ms);
-            }) {
-                Scanned::More { needed } => window_bytes = WINDOW_BYTES.max(needed as u64),
-                Scanned::End => break None,
-                Scanned::Fault(fault) => break Some(fault),
-            }
-        };
-        let valid_bytes = scanner.position();
-        self.leader_epoch = scanner.leader_epoch();
-        self.recovery.scanned_bytes += size_bytes;
-        if let Some(fault) = &fault {
-            let place = format!("{path}, byte {valid_bytes}: {fault}");
-            match damage(scanner.next_offset(), self.recovery_point, &place) {
-                Some(damage) => {
-                    tracing::error!(place, "durable records are damaged");
-                    self.recovery.damage = self.recovery.damage.take().or(Some(damage));
-                }
-                None if self.recovery.damage.is_none() => {
-                    tracing::warn!(place, bytes = size_bytes - valid_bytes, "torn tail is cut");
-                    self.recovery.truncated_bytes += size_bytes - valid_bytes;
-                    self.dir.written("cut", &path, segment.file().cut(valid_bytes))?;
-                }
-                None => {}
-            }
-        }
-        let published = segment.file().publish(valid_bytes);
-        published.map_err(failed("read", &path))?;
-        let segment = Arc::new(segment);
-        self.scanned.push(segment.clone());
-        Ok((segment, fault.is_none()))
-    }
-
-    /// Removes segments behind the log's end, unless they were durable.
-    fn cut_from(&mut self, bases: &[Offset], log_end: Offset) -> Result<(), LogError> {
-        let Some(first) = bases.first() else { return Ok(()) };
-        let place = format!("{}: the log ends before segment {first}", self.folder);
-        self.recovery.damage =
-            self.recovery.damage.take().or(damage(log_end, self.recovery_point, &place));
-        if self.recovery.damage.is_some() {
-            return Ok(());
-        }
-        for &base_offset in bases {
-            let path = names::file(&self.folder, base_offset, names::LOG);
-            let file = self.dir.disk().open(&path).map_err(failed("open", &path))?;
-            self.recovery.truncated_bytes += file.size_bytes().map_err(failed("read", &path))?;
-            self.unlink(&path)?;
-        }
-        Ok(())
-    }
-
     /// A log that has lost what was durable: readable up to there, nothing is written.
     fn damaged(
         &self,
@@ -473,152 +349,12 @@ impl Opening<'_> {
         Ok(epochs)
     }
 
-    /// The producers: the newest snapshot that is whole, and the batches after it.
-    fn producers(
-        &self,
-        names: &[String],
-        past: &[Offset],
-        segments: &[Arc<Segment>],
-        log_end: Offset,
-    ) -> Result<(Producers, Option<Offset>), LogError> {
-        let remembered = self.dir.batches_remembered();
-        let (mut producers, mut from) = (Producers::new(remembered), None);
-        for offset in snapshots(names).into_iter().rev().filter(|offset| *offset <= log_end) {
-            let path = names::file(&self.folder, offset, names::SNAPSHOT);
-            let bytes = self.dir.disk().read(&path).map_err(failed("read", &path))?;
-            if let Some(known) = snapshot::read(&bytes, remembered) {
-                (producers, from) = (known, Some(offset));
-                break;
-            }
-            tracing::warn!(path, "damaged: the one before it is taken");
-        }
-        let start = from.unwrap_or_default();
-        let past = self.past(past, segments, start)?;
-        let now_ms = self.dir.now_ms();
-        for segment in past.iter().chain(segments) {
-            let position = segment.position_before(start).map_err(unreadable)?;
-            let walked = segment.walk(position, |_, header| {
-                if header.base_offset >= start {
-                    producers.record(header, now_ms);
-                }
-                ControlFlow::<()>::Continue(())
-            });
-            walked.map_err(unreadable)?;
-        }
-        Ok((producers, from))
-    }
-
-    /// Segments below the log's start, when the snapshot does not reach as far as the first that
-    /// counts: the crash came before it was durable.
-    fn past(
-        &self,
-        past: &[Offset],
-        segments: &[Arc<Segment>],
-        snapshot: Offset,
-    ) -> Result<Vec<Arc<Segment>>, LogError> {
-        if segments.first().is_none_or(|first| first.base_offset() <= snapshot) {
-            return Ok(Vec::new());
-        }
-        let open = |&base_offset: &Offset| {
-            let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
-            let segment = Segment::begin(disk, &self.folder, base_offset, 0, now_ms)
-                .map_err(failed("open a segment in", &self.folder))?;
-            self.publish(&segment)?;
-            Ok(Arc::new(segment))
-        };
-        past.iter().map(open).collect()
-    }
-
-    /// Removes segments below the log's start, whose producers a durable snapshot now holds.
-    fn remove_past(&self, past: &[Offset]) -> Result<(), LogError> {
-        for &base_offset in past {
-            for kind in [names::LOG, names::INDEX, names::TIME_INDEX, names::SUMMARY] {
-                self.unlink(&names::file(&self.folder, base_offset, kind))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes durable what was found, before anyone sees it: a crash of the broker alone leaves
-    /// bytes behind that the disk has not got yet. Removes what a cut has made wrong.
-    fn settle(
-        &self,
-        names: &[String],
-        segments: &[Arc<Segment>],
-        log_end: Offset,
-        producers: &Producers,
-        snapshot: Option<Offset>,
-    ) -> Result<Option<Offset>, LogError> {
-        let disk = self.dir.disk();
-        if self.scanned.is_empty() && snapshot == Some(log_end) {
-            return Ok(snapshot);
-        }
-        for segment in &self.scanned {
-            let path = segment.path(names::LOG);
-            self.dir.written("sync", &path, segment.file().sync())?;
-        }
-        for name in names {
-            let Some((offset, kind)) = names::parse_file(name) else { continue };
-            let is_stale = match kind {
-                names::SNAPSHOT => offset > log_end,
-                names::INDEX | names::TIME_INDEX | names::SUMMARY => {
-                    !segments.iter().any(|segment| segment.base_offset() == offset)
-                        || self.scanned.iter().any(|segment| segment.base_offset() == offset)
-                }
-                _ => false,
-            };
-            if is_stale {
-                self.unlink(&format!("{}/{name}", self.folder))?;
-            }
-        }
-        if snapshot != Some(log_end) {
-            let path = names::file(&self.folder, log_end, names::SNAPSHOT);
-            let written = disk.put(&path, &snapshot::write(producers)).and_then(|file| file.sync());
-            self.dir.written("write", &path, written)?;
-        }
-        self.dir.written("sync", &self.folder, disk.sync_dir(&self.folder))?;
-        // Now that the newest is durable, one older is enough for the case that it rots.
-        let older: Vec<Offset> =
-            snapshots(names).into_iter().filter(|offset| *offset < log_end).collect();
-        for &offset in older.iter().rev().skip(1) {
-            self.unlink(&names::file(&self.folder, offset, names::SNAPSHOT))?;
-        }
-        for segment in self.scanned.iter().filter(|segment| !is_last(segments, segment)) {
-            let path = segment.path(names::LOG);
-            match segment.seal() {
-                Err(error) if crate::disk::is_full(&error) => {}
-                result => self.dir.written("seal", &path, result)?,
-            }
-        }
-        Ok(Some(log_end))
-    }
-
-    fn publish(&self, segment: &Segment) -> Result<(), LogError> {
-        let file = segment.file();
-        file.publish(file.end()).map_err(failed("read", &segment.path(names::LOG)))
-    }
-
     fn unlink(&self, path: &str) -> Result<(), LogError> {
         match self.dir.disk().unlink(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => self.dir.written("remove", path, result),
         }
     }
-}
-
-fn is_last(segments: &[Arc<Segment>], segment: &Arc<Segment>) -> bool {
-    segments.last().is_some_and(|last| Arc::ptr_eq(last, segment))
-}
-
-/// The offsets of the snapshots, ascending.
-fn snapshots(names: &[String]) -> Vec<Offset> {
-    let offset = |name: &String| {
-        names::parse_file(name)
-            .and_then(|(offset, kind)| (kind == names::SNAPSHOT).then_some(offset))
-    };
-    let mut offsets: Vec<Offset> = names.iter().filter_map(offset).collect();
-    offsets.sort_unstable();
-    offsets
 }
 
 /// A log that cannot be read back while it is opened.

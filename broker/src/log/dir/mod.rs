@@ -10,6 +10,9 @@
 //! - The clean-shutdown marker is durable only when everything else is, and durably gone before
 //!   the first write of the next run.
 //! - A log's start is durable before anyone learns of it.
+mod claim;
+pub mod options;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,10 +24,12 @@ use weir_protocol::records::Offset;
 use crate::clock::Clock;
 use crate::disk::{Disk, is_full};
 use crate::log::checkpoint::{self, Offsets};
+use crate::log::dir::claim::{claim, read_offsets, remove_deleted};
+use crate::log::dir::options::{Durability, LogDirOptions, SyncDriver};
 use crate::log::error::LogError;
 use crate::log::meta::DirMeta;
 use crate::log::names;
-use crate::log::seeded_bugs::{ForgetfulDisk, SeededBugs};
+use crate::log::seeded_bugs::ForgetfulDisk;
 use crate::producers::BATCHES_REMEMBERED;
 use crate::sync::{Publish, SyncCounters, SyncPoint, SyncQueue};
 
@@ -36,63 +41,6 @@ const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
 /// How often the thread looks at the time when nothing happens.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// What `acks=all` waits for, and what consumers see.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// The disk: it survives a power cut.
-    Fsync,
-    /// The operating system: it survives a crash of the broker only, as with Kafka.
-    Os,
-}
-
-/// How the newest segments are read. Older ones are always read by `pread`.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum ReadMode {
-    /// Through read-only maps.
-    Mmap,
-    /// By system calls on the blocking pool.
-    Pread,
-}
-
-/// Who drives the syncs.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum SyncDriver {
-    /// A thread of the directory.
-    Thread,
-    /// Whoever calls [`LogDir::sync_now`]: simulations.
-    Caller,
-}
-
-/// How a directory is used.
-#[derive(Copy, Clone, Debug)]
-pub struct LogDirOptions {
-    /// What `acks=all` waits for.
-    pub durability: Durability,
-    /// How the newest segments are read.
-    pub read_mode: ReadMode,
-    /// Who drives the syncs.
-    pub sync_driver: SyncDriver,
-    /// The broker's number; the directory must bear the same.
-    pub node_id: i32,
-    /// Producers that were silent for longer are forgotten (`producer.id.expiration.ms`).
-    pub producer_silence_max_ms: i64,
-    /// Test only.
-    pub seeded_bugs: SeededBugs,
-}
-
-impl Default for LogDirOptions {
-    fn default() -> LogDirOptions {
-        LogDirOptions {
-            durability: Durability::Fsync,
-            read_mode: ReadMode::Mmap,
-            sync_driver: SyncDriver::Thread,
-            node_id: 1,
-            producer_silence_max_ms: 24 * 60 * 60 * 1000,
-            seeded_bugs: SeededBugs::default(),
-        }
-    }
-}
 
 /// Seals one log at an orderly stop.
 pub(super) type Closer = Box<dyn Fn() -> Result<(), LogError> + Send + Sync>;
@@ -377,6 +325,7 @@ impl LogDir {
         let queue = self.queue.clone();
         let dir = Arc::downgrade(self);
         let run = move || {
+            let _guard = PanicGuard(queue.clone());
             while queue.wait(PATIENCE) {
                 queue.run_round();
                 let Some(dir) = dir.upgrade() else { break };
@@ -398,6 +347,18 @@ impl LogDir {
     }
 }
 
+/// Whoever waits for the sync thread must learn that it is no more.
+struct PanicGuard(Arc<SyncQueue>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the sync thread panicked".to_owned());
+            self.0.run_round();
+        }
+    }
+}
+
 impl Drop for LogDir {
     fn drop(&mut self) {
         self.queue.stop();
@@ -414,36 +375,6 @@ fn foreign(path: &str, reason: String) -> LogError {
     LogError::Foreign { path: path.to_owned(), reason }
 }
 
-/// Reads whose directory this is; a new one is made ours.
-fn claim(disk: &dyn Disk, node_id: i32, names: &[String]) -> Result<DirMeta, LogError> {
-    if names.iter().any(|name| name == META) {
-        let bytes = disk.read(META).map_err(failed("read", META))?;
-        let meta = DirMeta::parse(&bytes).map_err(|reason| foreign(META, reason))?;
-        if meta.node_id != node_id {
-            let reason = format!("its node.id is {}, this broker's is {node_id}", meta.node_id);
-            return Err(foreign(META, reason));
-        }
-        return Ok(meta);
-    }
-    if let Some(stray) = names.iter().find(|name| names::parse_folder(name).is_some()) {
-        let files = disk.list(stray).unwrap_or_default();
-        if files.iter().any(|file| file.ends_with(".log")) {
-            return Err(foreign(stray, format!("it holds a log, but there is no {META}")));
-        }
-    }
-    let meta = DirMeta::new(node_id);
-    disk.replace(META, &meta.to_bytes()).map_err(failed("write", META))?;
-    Ok(meta)
-}
-
-/// Removes what is left of deleted partitions.
-fn remove_deleted(disk: &dyn Disk, names: &[String]) -> Result<(), LogError> {
-    for folder in names.iter().filter(|name| name.ends_with(names::DELETE_FOLDER)) {
-        remove_folder(disk, folder)?;
-    }
-    Ok(())
-}
-
 /// Removes a folder with all its files.
 pub(super) fn remove_folder(disk: &dyn Disk, folder: &str) -> Result<(), LogError> {
     for name in disk.list(folder).map_err(failed("list", folder))? {
@@ -451,13 +382,4 @@ pub(super) fn remove_folder(disk: &dyn Disk, folder: &str) -> Result<(), LogErro
         disk.unlink(&path).map_err(failed("remove", &path))?;
     }
     disk.remove_dir(folder).map_err(failed("remove", folder))
-}
-
-/// The offsets in a checkpoint file: none if there is no file, `None` if it is damaged.
-fn read_offsets(disk: &dyn Disk, path: &str) -> Result<Option<Offsets>, LogError> {
-    match disk.read(path) {
-        Ok(bytes) => Ok(checkpoint::read_offsets(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Offsets::new())),
-        Err(error) => Err(failed("read", path)(error)),
-    }
 }
