@@ -167,18 +167,24 @@ impl Committer {
             debug!("the table has branches, whose files are not known here: nothing is cleared");
             return Ok(OrphanReport::default());
         }
-        let old = listed.iter().filter(|file| {
+        // Collected: an adapter that lives across an await would make the future !Send.
+        let mut old = Vec::new();
+        for file in &listed {
             let path = file.path.strip_prefix(&root).unwrap_or_default();
-            file.modified_ms < limit_ms && may_be_orphan(path)
-        });
-        let mut old = old.peekable();
-        if old.peek().is_none() {
+            if file.modified_ms < limit_ms && may_be_orphan(path) {
+                old.push(file);
+            }
+        }
+        if old.is_empty() {
             return Ok(OrphanReport::default());
         }
         // Named after listing: whatever was listed and committed meanwhile is named.
         let used = self.used_paths().await?;
         let mut report = OrphanReport::default();
-        for file in old.filter(|file| !used.contains(&file.path)) {
+        for file in old {
+            if used.contains(&file.path) {
+                continue;
+            }
             files.store.delete(&file.path).await?;
             crash_point("orphans.file-deleted");
             report.files += 1;

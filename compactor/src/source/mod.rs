@@ -27,7 +27,7 @@ use crate::lineage::Stranger;
 use crate::source::client::ClientError;
 use crate::source::cluster::Cluster;
 use crate::source::fetch::{Ask, Poll, classify};
-use crate::source::requests::TopicMetadata;
+use crate::source::requests::{EARLIEST, LATEST, TopicMetadata};
 
 /// Answers that wait to be folded, at most; one more is under way.
 const WAITING_ANSWERS_MAX: usize = 1;
@@ -126,15 +126,11 @@ impl Source {
         next: &BTreeMap<i32, Offset>,
     ) -> Result<Source, SourceError> {
         let cluster = Arc::new(cluster.apart());
-        let metadata = cluster.any().await?.metadata(Some(&[topic])).await?;
-        let found = metadata.topics.into_iter().find(|it| it.name == topic);
-        let found = present(topic, topic_id, found)?;
         let mut by_leader: BTreeMap<String, BTreeMap<i32, Offset>> = BTreeMap::new();
+        let leaders = Leaders::ask(&cluster, topic, topic_id).await?;
         for (partition, offset) in next {
-            let leader = found.leaders.get(partition).and_then(|id| metadata.brokers.get(id));
-            let missing = || SourceError::NoLeader { topic: topic.into(), partition: *partition };
-            let leader = leader.ok_or_else(missing)?;
-            by_leader.entry(leader.clone()).or_default().insert(*partition, *offset);
+            let leader = leaders.of(*partition)?.to_owned();
+            by_leader.entry(leader).or_default().insert(*partition, *offset);
         }
         let (sender, answers) = mpsc::channel(WAITING_ANSWERS_MAX);
         let polls = by_leader.into_iter().map(|(address, next)| {
@@ -163,12 +159,8 @@ pub async fn batch_at(
     partition: i32,
     offset: Offset,
 ) -> Result<Option<RecordBatch>, SourceError> {
-    let metadata = cluster.any().await?.metadata(Some(&[topic])).await?;
-    let found = metadata.topics.into_iter().find(|it| it.name == topic);
-    let found = present(topic, topic_id, found)?;
-    let leader = found.leaders.get(&partition).and_then(|id| metadata.brokers.get(id));
-    let missing = || SourceError::NoLeader { topic: topic.into(), partition };
-    let client = cluster.at(leader.ok_or_else(missing)?).await?;
+    let leaders = Leaders::ask(cluster, topic, topic_id).await?;
+    let client = cluster.at(leaders.of(partition)?).await?;
     let ask = Ask { topic: topic.to_owned(), topic_id };
     let answer = ask.fetch(&client, &BTreeMap::from([(partition, offset)]), 0).await?;
     let Some(data) = answer.into_iter().find(|data| data.partition_index == partition) else {
@@ -185,6 +177,65 @@ pub async fn batch_at(
         header.base_offset <= offset && offset <= header.last_offset()
     };
     Ok(batches.into_iter().map(|fetched| fetched.batch).find(holds))
+}
+
+/// Where a partition's log begins, and where its committed records end.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first offset that is still there.
+    pub start: Offset,
+    /// One past the last committed record.
+    pub end: Offset,
+}
+
+/// The bounds of the given partitions.
+pub async fn bounds(
+    cluster: &Cluster,
+    topic: &str,
+    topic_id: Uuid,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, Bounds>, SourceError> {
+    let leaders = Leaders::ask(cluster, topic, topic_id).await?;
+    let mut by_leader: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for partition in partitions {
+        by_leader.entry(leaders.of(*partition)?).or_default().push(*partition);
+    }
+    let mut bounds = BTreeMap::new();
+    for (address, partitions) in by_leader {
+        let client = cluster.at(address).await?;
+        let starts = client.list_offsets(topic, &partitions, EARLIEST).await?;
+        let ends = client.list_offsets(topic, &partitions, LATEST).await?;
+        for (partition, start) in starts {
+            let start = Offset(start.offset);
+            let end = ends.get(&partition).map_or(start, |end| Offset(end.offset).max(start));
+            bounds.insert(partition, Bounds { start, end });
+        }
+    }
+    Ok(bounds)
+}
+
+/// The addresses of a topic's leading brokers.
+#[derive(Debug)]
+struct Leaders {
+    topic: String,
+    addresses: BTreeMap<i32, String>,
+}
+
+impl Leaders {
+    async fn ask(cluster: &Cluster, topic: &str, topic_id: Uuid) -> Result<Self, SourceError> {
+        let metadata = cluster.any().await?.metadata(Some(&[topic])).await?;
+        let found = metadata.topics.into_iter().find(|it| it.name == topic);
+        let found = present(topic, topic_id, found)?;
+        let addresses = found.leaders.into_iter().filter_map(|(partition, leader)| {
+            Some((partition, metadata.brokers.get(&leader)?.clone()))
+        });
+        Ok(Self { topic: topic.to_owned(), addresses: addresses.collect() })
+    }
+
+    fn of(&self, partition: i32) -> Result<&str, SourceError> {
+        let missing = || SourceError::NoLeader { topic: self.topic.clone(), partition };
+        self.addresses.get(&partition).map(String::as_str).ok_or_else(missing)
+    }
 }
 
 fn present(

@@ -1,0 +1,80 @@
+//! Takes away what a table needs no longer, off the commit path: with a committer of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::committer::{CommitError, Committer};
+use crate::metrics::TableMetrics;
+
+const EXPIRY_INTERVAL_MS: (u64, u64) = (1_000, 60_000);
+const ORPHANS_INTERVAL_MS: (u64, u64) = (1_000, 3_600_000);
+
+/// What is kept.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Keeping {
+    pub(super) snapshot_retain_ms: u64,
+    pub(super) snapshot_retain_min: u32,
+    pub(super) orphan_age_ms: u64,
+}
+
+/// A task that expires snapshots and deletes orphans now and then. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Janitor(tokio::task::JoinHandle<()>);
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Janitor {
+    pub(super) fn start(
+        committer: Committer,
+        keeping: Keeping,
+        clock: Arc<dyn Clock>,
+        metrics: TableMetrics,
+    ) -> Self {
+        Self(tokio::spawn(clean(committer, keeping, clock, metrics)))
+    }
+}
+
+async fn clean(
+    mut committer: Committer,
+    keeping: Keeping,
+    clock: Arc<dyn Clock>,
+    metrics: TableMetrics,
+) {
+    let between = |kept_ms: u64, (least, most)| kept_ms.div_ceil(4).clamp(least, most);
+    let expiry_ms = between(keeping.snapshot_retain_ms, EXPIRY_INTERVAL_MS);
+    let orphans_ms = between(keeping.orphan_age_ms, ORPHANS_INTERVAL_MS);
+    let mut orphans_due_ms = clock.now_ms() + orphans_ms as i64;
+    loop {
+        tokio::time::sleep(Duration::from_millis(expiry_ms.min(orphans_ms))).await;
+        if let Err(error) = expire(&mut committer, &keeping, &*clock, &metrics).await {
+            tracing::warn!("{}: nothing expired: {error}", committer.paths().root());
+        }
+        if clock.now_ms() < orphans_due_ms {
+            continue;
+        }
+        orphans_due_ms = clock.now_ms() + orphans_ms as i64;
+        match committer.remove_orphans(clock.now_ms(), keeping.orphan_age_ms).await {
+            Ok(report) => metrics.deleted_files.inc_by(report.files as u64),
+            Err(error) => tracing::warn!("{}: orphans stay: {error}", committer.paths().root()),
+        }
+    }
+}
+
+async fn expire(
+    committer: &mut Committer,
+    keeping: &Keeping,
+    clock: &dyn Clock,
+    metrics: &TableMetrics,
+) -> Result<(), CommitError> {
+    committer.reload().await?;
+    let (retain_ms, retain_min) = (keeping.snapshot_retain_ms, keeping.snapshot_retain_min);
+    let report = committer.expire(clock.now_ms(), retain_ms, retain_min).await?;
+    metrics.expired_snapshots.inc_by(report.snapshots as u64);
+    metrics.deleted_files.inc_by((report.data_files + report.manifests) as u64);
+    Ok(())
+}
