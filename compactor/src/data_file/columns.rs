@@ -164,7 +164,7 @@ impl ColumnBuilder {
         let bytes = match value {
             Value::String(text) => text.len(),
             Value::Bytes(bytes) => bytes.len(),
-            Value::Timestamp { millis, .. } if millis.checked_mul(1000).is_none() => {
+            Value::Timestamp { millis, .. } if is_beyond_micros(*millis) => {
                 return Err(RowError::TimestampRange { column: column() });
             }
             Value::Array(_) | Value::Map(_) | Value::Row(_) => {
@@ -191,7 +191,7 @@ fn check_nested(path: &str, value: &Value, data_type: &DataType) -> Result<usize
     match (value, data_type) {
         (Value::String(text), _) => bytes += text.len(),
         (Value::Bytes(value), _) => bytes += value.len(),
-        (Value::Timestamp { millis, .. }, _) if millis.checked_mul(1000).is_none() => {
+        (Value::Timestamp { millis, .. }, _) if is_beyond_micros(*millis) => {
             return Err(RowError::TimestampRange { column: path.to_owned() });
         }
         (Value::Array(elements), DataType::Array(element)) => {
@@ -227,4 +227,9 @@ fn fixed_bytes(data_type: &DataType) -> usize {
         DataType::Row(_) => 1,
         _ => 8,
     }
+}
+
+/// Whether a timestamp of these milliseconds has no place among 64-bit microseconds.
+fn is_beyond_micros(millis: i64) -> bool {
+    millis.checked_mul(1000).and_then(|micros| micros.checked_add(999)).is_none()
 }

@@ -241,7 +241,8 @@ fn encode(
         | ArrowType::Int64
         | ArrowType::Date32
         | ArrowType::Time32(_)
-        | ArrowType::Timestamp(..) => {
+        | ArrowType::Timestamp(..)
+        | ArrowType::Decimal128(..=18, _) => {
             builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
         }
         ArrowType::Utf8 if repeats(array, |row| array.as_string::<i32>().value(row).as_bytes()) => {

@@ -26,10 +26,12 @@ use weir_protocol::table::settings::TableSettings;
 use crate::decode::connect::RowSchema;
 use crate::decode::encoding::Encoding;
 use crate::decode::infer::{Seen, merge_columns};
-use crate::decode::json::{check_object, key_columns};
+use crate::decode::json::check_object;
 use crate::decode::reader::RowReader;
 use crate::decode::scanner::{Kind, Scanner};
-use crate::decode::{DecodeError, Decoded, Evolution, Fault, check_not_null, quoted, text_of};
+use crate::decode::{
+    DecodeError, Decoded, DeletionRule, Evolution, Fault, check_not_null, quoted, text_of,
+};
 use crate::row::{Row, RowKind, Value};
 use crate::schema::TableSchema;
 
@@ -39,10 +41,7 @@ pub struct DebeziumDecoder {
     reader: RowReader,
     evolution: Evolution,
     settings: TableSettings,
-    /// Whether each column is in the primary key.
-    is_key: Vec<bool>,
-    /// Whether each column is read of a deleted row: key and sequence columns.
-    is_kept: Vec<bool>,
+    rule: DeletionRule,
     /// How columns are written when there is no envelope.
     bare: Vec<Encoding>,
     /// The schema of the last envelope, for it is the same over and over, and what follows from it.
@@ -64,17 +63,11 @@ struct Change<'a> {
 
 impl DebeziumDecoder {
     pub(super) fn new(settings: &TableSettings, schema: &TableSchema) -> Self {
-        let is_key = key_columns(schema);
-        let mut is_kept = is_key.clone();
-        for place in schema.sequence_places() {
-            is_kept[place] = true;
-        }
         Self {
             reader: RowReader::new(&schema.columns),
             evolution: Evolution::new(settings, schema),
             settings: settings.clone(),
-            is_key,
-            is_kept,
+            rule: DeletionRule::new(schema),
             bare: vec![Encoding::Debezium; schema.columns.len()],
             envelope: None,
         }
@@ -163,17 +156,16 @@ impl DebeziumDecoder {
     fn moved_from(&mut self, change: &Change<'_>, after: &Row) -> Result<Option<Row>, DecodeError> {
         let Some(before) = change.before else { return Ok(None) };
         let deletion = self.deletion(before, change.schema.is_some())?;
-        let mut is_same = true;
-        for (place, is_key) in self.is_key.iter().enumerate() {
-            if *is_key {
-                // A key that the record does not know did not change.
-                if deletion.values[place].is_null() {
-                    return Ok(None);
-                }
-                is_same &= deletion.values[place] == after.values[place];
-            }
+        // A key that the record does not know did not change.
+        if self.rule.key_gap(&deletion.values).is_some() {
+            return Ok(None);
         }
-        Ok((!is_same).then_some(deletion))
+        let mut places = (0..deletion.values.len()).filter(|place| self.rule.is_key[*place]);
+        if places.all(|place| deletion.values[place] == after.values[place]) {
+            return Ok(None);
+        }
+        self.rule.check(&deletion.values)?;
+        Ok(Some(deletion))
     }
 
     fn delete(
@@ -186,24 +178,21 @@ impl DebeziumDecoder {
             Some(before) => self.deletion(before, change.schema.is_some())?,
             None => Row { kind: RowKind::Delete, values: self.reader.empty_row() },
         };
-        if self.key_gap(&deletion).is_some()
+        if self.rule.key_gap(&deletion.values).is_some()
             && let Some(key) = &record.key
         {
             self.read_key(text_of(key, "key")?, &mut deletion.values)?;
         }
-        if let Some(name) = self.key_gap(&deletion) {
-            let reason = format!("column {name}: the deletion does not say which row it deletes");
-            return Err(DecodeError::new(reason));
-        }
+        self.rule.check(&deletion.values)?;
         out.push(deletion);
         Ok(Decoded::Rows)
     }
 
     fn deletion(&mut self, before: &str, has_schema: bool) -> Result<Row, DecodeError> {
         let mut values = self.reader.empty_row();
-        let is_kept = std::mem::take(&mut self.is_kept);
-        let read = self.read(before, has_schema, |place| is_kept[place], &mut values);
-        self.is_kept = is_kept;
+        let is_needed = std::mem::take(&mut self.rule.is_needed);
+        let read = self.read(before, has_schema, |place| is_needed[place], &mut values);
+        self.rule.is_needed = is_needed;
         read?;
         Ok(Row { kind: RowKind::Delete, values })
     }
@@ -231,16 +220,10 @@ impl DebeziumDecoder {
             Ok(text) => text,
             Err(error) => return Err(Fault::from(error).into()),
         });
-        let is_key = std::mem::take(&mut self.is_key);
+        let is_key = std::mem::take(&mut self.rule.is_key);
         let read = self.read(fields, payload.is_some(), |place| is_key[place], values);
-        self.is_key = is_key;
+        self.rule.is_key = is_key;
         Ok(read?)
-    }
-
-    fn key_gap(&self, row: &Row) -> Option<&str> {
-        let mut places = 0..self.is_key.len();
-        let gap = places.find(|place| self.is_key[*place] && row.values[*place].is_null())?;
-        Some(&self.evolution.schema.columns[gap].name)
     }
 
     fn read(

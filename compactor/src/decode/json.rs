@@ -11,7 +11,9 @@ use weir_protocol::table::settings::{Format, TableSettings};
 use crate::decode::infer::Seen;
 use crate::decode::reader::RowReader;
 use crate::decode::scanner::{Kind, Scanner};
-use crate::decode::{DecodeError, Decoded, Evolution, Fault, check_not_null, text_of};
+use crate::decode::{
+    DecodeError, Decoded, DeletionRule, Evolution, Fault, check_not_null, text_of,
+};
 use crate::row::{Row, RowKind, Value};
 use crate::schema::TableSchema;
 
@@ -21,8 +23,7 @@ pub struct JsonDecoder {
     reader: RowReader,
     evolution: Evolution,
     decodes_key: bool,
-    /// Whether each column is in the primary key.
-    is_key: Vec<bool>,
+    deletion: DeletionRule,
 }
 
 impl JsonDecoder {
@@ -31,7 +32,7 @@ impl JsonDecoder {
             reader: RowReader::new(&schema.columns),
             evolution: Evolution::new(settings, schema),
             decodes_key: settings.key_format == Some(Format::Json),
-            is_key: key_columns(schema),
+            deletion: DeletionRule::new(schema),
         }
     }
 
@@ -80,19 +81,13 @@ impl JsonDecoder {
 
     /// A record without value: with a decoded key the end of that key's row.
     fn delete(&mut self, record: &Record, out: &mut Vec<Row>) -> Result<Decoded, DecodeError> {
-        let has_key = self.is_key.contains(&true);
         let key = match &record.key {
-            Some(key) if self.decodes_key && has_key => text_of(key, "key")?,
+            Some(key) if self.decodes_key && self.deletion.has_key() => text_of(key, "key")?,
             _ => return Ok(Decoded::Skipped),
         };
         let mut values = self.reader.empty_row();
         self.read(key, "key", &mut values)?;
-        for (place, is_key) in self.is_key.iter().enumerate() {
-            if *is_key && values[place].is_null() {
-                let name = &self.evolution.schema.columns[place].name;
-                return Err(DecodeError::new(format!("column {name}: the key does not have it")));
-            }
-        }
+        self.deletion.check(&values)?;
         out.push(Row { kind: RowKind::Delete, values });
         Ok(Decoded::Rows)
     }
@@ -156,9 +151,4 @@ pub(super) fn check_object(scanner: &mut Scanner<'_>, what: &str) -> Result<(), 
         Kind::Object => Ok(()),
         kind => Err(Fault::value(format!("the {what} is {}, not an object", kind.shown()))),
     }
-}
-
-/// Whether each column is in the primary key.
-pub(super) fn key_columns(schema: &TableSchema) -> Vec<bool> {
-    schema.columns.iter().map(|column| schema.primary_keys.contains(&column.name)).collect()
 }

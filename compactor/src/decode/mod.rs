@@ -27,7 +27,7 @@ use crate::decode::debezium::DebeziumDecoder;
 use crate::decode::json::JsonDecoder;
 use crate::decode::reader::RowReader;
 use crate::decode::scanner::SyntaxError;
-use crate::row::Row;
+use crate::row::{Row, Value};
 use crate::schema::TableSchema;
 use crate::schema::evolution::evolve;
 
@@ -221,6 +221,52 @@ fn check_not_null(row: &Row, reader: &RowReader) -> Result<(), DecodeError> {
         Some(column) => {
             Err(DecodeError::new(format!("column {column}: it is NOT NULL and has no value")))
         }
+    }
+}
+
+/// What a deletion must bring: the columns of the key, and those that tell the newest row, for
+/// without them it would count as older than every row that it deletes.
+#[derive(Debug)]
+struct DeletionRule {
+    names: Vec<String>,
+    /// Whether each column is in the primary key.
+    is_key: Vec<bool>,
+    /// Whether each column is a key or a sequence column.
+    is_needed: Vec<bool>,
+}
+
+impl DeletionRule {
+    fn new(schema: &TableSchema) -> Self {
+        let is_key = |column: &Column| schema.primary_keys.contains(&column.name);
+        let is_key: Vec<bool> = schema.columns.iter().map(is_key).collect();
+        let mut is_needed = is_key.clone();
+        for place in schema.sequence_places() {
+            is_needed[place] = true;
+        }
+        let names = schema.columns.iter().map(|column| column.name.clone()).collect();
+        Self { names, is_key, is_needed }
+    }
+
+    fn has_key(&self) -> bool {
+        self.is_key.contains(&true)
+    }
+
+    /// A key column that has no value.
+    fn key_gap(&self, values: &[Value]) -> Option<&str> {
+        let gap = (0..values.len()).find(|place| self.is_key[*place] && values[*place].is_null());
+        gap.map(|place| self.names[place].as_str())
+    }
+
+    fn check(&self, values: &[Value]) -> Result<(), DecodeError> {
+        let is_gap = |place: &usize| self.is_needed[*place] && values[*place].is_null();
+        let Some(place) = (0..values.len()).find(is_gap) else { return Ok(()) };
+        let name = &self.names[place];
+        Err(DecodeError::new(match self.is_key[place] {
+            true => format!("column {name}: the deletion does not say which row it deletes"),
+            false => format!(
+                "column {name}: the deletion has no value for this column of table.sequence.field"
+            ),
+        }))
     }
 }
 

@@ -226,7 +226,7 @@ fn a_decoded_key_merges_and_deletes() {
     assert_eq!(rows[0].kind, RowKind::Delete);
     assert_eq!(rows[0].values, [Value::Int64(1), Value::Null, Value::Null]);
     let error = topic.decode(&record(Some("{\"x\":1}"), None)).unwrap_err();
-    assert_eq!(error.reason, "column id: the key does not have it");
+    assert_eq!(error.reason, "column id: the deletion does not say which row it deletes");
     assert!(
         topic.decode(&record(Some("7"), None)).unwrap_err().reason.contains("the key is a number")
     );
@@ -284,6 +284,31 @@ fn inferred_columns_hold_the_sample_and_widen_later() {
     let error = Decoder::infer(&settings, &sample).unwrap_err();
     assert!(error.reason.contains("the column key is in none of the first 5 records"));
     assert_eq!(Decoder::infer(&settings, &sample[1..3]), Ok(Vec::new()));
+}
+
+#[test]
+fn a_deletion_without_its_sequence_would_never_count_and_is_refused() {
+    let configs = [
+        ("table.schema", "id BIGINT, at INT"),
+        ("table.primary.key", "id"),
+        ("table.sequence.field", "at"),
+    ];
+    let mut with_key = configs.to_vec();
+    with_key.push(("table.key.format", "json"));
+    let mut topic = Topic::new(&with_key, &[]);
+    let error = topic.decode(&record(Some("{\"id\":1}"), None)).unwrap_err();
+    assert!(error.reason.starts_with("column at: the deletion has no value"), "{error}");
+
+    let mut debezium = configs.to_vec();
+    debezium.push(DEBEZIUM[0]);
+    let mut topic = Topic::new(&debezium, &[]);
+    assert!(topic.reason(r#"{"op":"d","before":{"id":1,"at":null}}"#).starts_with("column at"));
+    assert_eq!(
+        topic.one(r#"{"op":"d","before":{"id":1,"at":7}}"#),
+        [Value::Int64(1), Value::Int32(7)]
+    );
+    let moved = r#"{"op":"u","before":{"id":1},"after":{"id":2,"at":8}}"#;
+    assert!(topic.reason(moved).starts_with("column at"));
 }
 
 const DEBEZIUM: [(&str, &str); 2] =
