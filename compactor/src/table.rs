@@ -33,8 +33,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use weir_protocol::records::Offset;
+use weir_protocol::table::column::Column;
 use weir_protocol::table::settings::TableSettings;
-use weir_protocol::table::types::Column;
 
 use crate::clock::Clock;
 use crate::committer::Committer;

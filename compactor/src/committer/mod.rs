@@ -16,14 +16,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tracing::warn;
 use uuid::Uuid;
-use weir_protocol::table::types::ColumnType;
+use weir_protocol::table::column::ColumnType;
 
+use crate::binary_row::BinaryRowError;
 use crate::checkpoint::Checkpoint;
 use crate::committer::files::TableFiles;
 use crate::crash::{crash_point, seeded_bug};
 use crate::lineage::Lineage;
 use crate::paimon::avro::AvroError;
-use crate::paimon::binary_row::BinaryRowError;
 use crate::paimon::commit::{Change, Conflict, FileEntry, Plan, TableState, WrittenList, plan};
 use crate::paimon::live_files::{Contradiction, merge};
 use crate::paimon::manifest::{EntryKind, ManifestEntry, ManifestMeta, write_entries, write_list};
@@ -594,7 +594,7 @@ impl Committer {
     }
 
     /// Sequence numbers go on from here, by partition and bucket: the largest of any live file.
-    pub fn sequence_max(&self) -> BTreeMap<(crate::paimon::binary_row::BinaryRow, i32), i64> {
+    pub fn sequence_max(&self) -> BTreeMap<(crate::binary_row::BinaryRow, i32), i64> {
         let mut largest = BTreeMap::new();
         for entry in self.state.iter().flat_map(|state| state.live.iter()) {
             let bucket = (entry.partition.clone(), entry.bucket);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use weir_protocol::records::Offset;
-use weir_protocol::table::types::DataType;
+use weir_protocol::table::column::DataType;
 
 use super::*;
 use crate::binary_row::compare_values;

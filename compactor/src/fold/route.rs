@@ -1,6 +1,6 @@
 //! PURE. From a row to its table partition and bucket, and whether it may go there at all.
 
-use weir_protocol::table::types::ColumnType;
+use weir_protocol::table::column::ColumnType;
 
 use crate::binary_row::BinaryRow;
 use crate::fold::outcome::BadRecord;

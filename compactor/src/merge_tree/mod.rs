@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use weir_protocol::table::types::ColumnType;
+use weir_protocol::table::column::ColumnType;
 
 use crate::binary_row::{self, BinaryRow, BinaryRowError};
 use crate::data_file::DataFileMeta;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use weir_protocol::table::column::{ColumnType, DataType};
 use weir_protocol::table::sql::parse_columns;
-use weir_protocol::table::types::{ColumnType, DataType};
 
 use super::*;
 use crate::data_file::{FileSource, SimpleStats};

@@ -9,8 +9,8 @@ use apache_avro::types::Value;
 use apache_avro::{Codec, Reader, Schema, Writer, ZstandardSettings};
 use bytes::Bytes;
 
+use crate::binary_row::{BinaryRow, BinaryRowError};
 use crate::data_file::SimpleStats;
-use crate::paimon::binary_row::{BinaryRow, BinaryRowError};
 
 /// A manifest or manifest list cannot be understood.
 #[derive(Debug, thiserror::Error)]

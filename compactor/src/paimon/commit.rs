@@ -10,11 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_protocol::table::types::ColumnType;
+use weir_protocol::table::column::ColumnType;
 
+use crate::binary_row::{BinaryRow, BinaryRowError, compare_values};
 use crate::checkpoint::{Checkpoint, Misfit, OffsetRange};
 use crate::lineage::{Lineage, Stranger};
-use crate::paimon::binary_row::{BinaryRow, BinaryRowError, compare_values};
 use crate::paimon::live_files::LiveFiles;
 pub use crate::paimon::manifest::FileEntry;
 use crate::paimon::manifest::{EntryKind, ManifestEntry, ManifestMeta};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::paimon::binary_row::BinaryRow;
+use crate::binary_row::BinaryRow;
 use crate::paimon::manifest::{EntryKind, FileEntry, ManifestEntry};
 use crate::paimon::paths::check_name;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::paimon::binary_row::BinaryRow;
+use crate::binary_row::BinaryRow;
 use crate::paimon::manifest::{EntryKind, FileEntry, FileId, ManifestEntry};
 
 /// Manifests contradict each other.

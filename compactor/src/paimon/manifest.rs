@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use apache_avro::Schema;
 use apache_avro::types::Value;
 
+use crate::binary_row::BinaryRow;
 use crate::data_file::{DataFileMeta, FileSource, SimpleStats};
 use crate::paimon::avro::{self, AvroError, Fields, nullable};
-use crate::paimon::binary_row::BinaryRow;
 
 /// The format that manifests and their lists have had since their beginning.
 const VERSION: i32 = 2;

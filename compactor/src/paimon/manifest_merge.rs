@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use weir_protocol::table::types::ColumnType;
+use weir_protocol::table::column::ColumnType;
 
+use crate::binary_row::{BinaryRow, BinaryRowError, compare_values};
 use crate::data_file::SimpleStats;
-use crate::paimon::binary_row::{BinaryRow, BinaryRowError, compare_values};
 use crate::paimon::manifest::{EntryKind, FileEntry, ManifestEntry, ManifestMeta};
 use crate::row::Value;
 

@@ -4,9 +4,9 @@
 //! bucket and name. So the text of a partition must be, letter by letter, what Paimon makes of it
 //! with `partition.legacy-name=false`.
 
-use weir_protocol::table::types::{Column, DataType};
+use weir_protocol::table::column::{Column, DataType};
 
-use crate::paimon::binary_row::BinaryRow;
+use crate::binary_row::BinaryRow;
 use crate::row::Value;
 
 /// What stands in a path for a partition value that is null or blank.
@@ -274,7 +274,7 @@ fn timestamp_text(millis: i64, nanos_of_milli: i32, precision: usize) -> String 
 
 #[cfg(test)]
 mod tests {
-    use weir_protocol::table::types::ColumnType;
+    use weir_protocol::table::column::ColumnType;
 
     use super::*;
 

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::RecordBatch;
 use weir_protocol::records::record::{Record, Records};
+use weir_protocol::table::column::Column;
 use weir_protocol::table::settings::OnBadRecord;
-use weir_protocol::table::types::Column;
 
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};

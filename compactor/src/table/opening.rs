@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use weir_protocol::records::Offset;
 use weir_protocol::records::record::Record;
+use weir_protocol::table::column::Column;
 use weir_protocol::table::settings::TableSettings;
-use weir_protocol::table::types::Column;
 
 use crate::checkpoint::Checkpoint;
 use crate::committer::Committer;

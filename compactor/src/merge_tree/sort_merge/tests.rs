@@ -29,7 +29,7 @@ fn table(has_sequence_field: bool, has_text_key: bool) -> TableSchema {
 
 fn key_value(schema: &TableSchema, key: i32) -> Value {
     match schema.key_types()[0].data_type {
-        weir_protocol::table::types::DataType::Int => Value::Int32(key),
+        weir_protocol::table::column::DataType::Int => Value::Int32(key),
         _ => Value::String(format!("a common beginning {key:05}")),
     }
 }
