@@ -1,4 +1,5 @@
-//! Runs one [`CompactUnit`]: files in, merged, files out. It blocks: it is for threads that may.
+//! Runs one [`CompactUnit`]: files in, merged, files out; in an append table files are joined. It
+//! blocks: it is for threads that may.
 //!
 //! ```text
 //! sections of the unit     [small] [overlapping] [large] [small] [large]
@@ -43,6 +44,14 @@ impl Default for CompactOptions {
     fn default() -> Self {
         let writer = WriterOptions::default();
         CompactOptions { file_bytes_target: 128 << 20, small_file_percent: 70, writer }
+    }
+}
+
+impl CompactOptions {
+    /// Files below this size are merged with their neighbours.
+    pub fn small_file_bytes(&self) -> i64 {
+        let bytes = u128::from(self.file_bytes_target) * u128::from(self.small_file_percent) / 100;
+        i64::try_from(bytes).unwrap_or(i64::MAX)
     }
 }
 
@@ -95,9 +104,6 @@ pub enum CompactError {
     /// Columns do not fit together.
     #[error("cannot handle rows: {0}")]
     Arrow(#[from] ArrowError),
-    /// The table has no primary key: there is nothing to merge by.
-    #[error("a table without a primary key has no levels to compact")]
-    NoKey,
 }
 
 /// What becomes of files.
@@ -111,7 +117,14 @@ enum Step {
 
 /// Compacts. On an error the files written so far are deleted.
 pub fn run(compaction: &Compaction) -> Result<CompactResult, CompactError> {
-    let merge = Merge::of(&compaction.table.schema)?.ok_or(CompactError::NoKey)?;
+    match Merge::of(&compaction.table.schema)? {
+        Some(merge) => run_merge(compaction, &merge),
+        None => run_join(compaction),
+    }
+}
+
+/// Merges the runs of a primary-key table.
+fn run_merge(compaction: &Compaction, merge: &Merge) -> Result<CompactResult, CompactError> {
     let order = KeyOrder::of(&compaction.table.schema);
     let sections = sections(compaction.unit.files.clone(), &order)?;
     let mut output = Output { compaction, writer: None, written: Vec::new(), file_count: 0 };
@@ -128,7 +141,7 @@ pub fn run(compaction: &Compaction) -> Result<CompactResult, CompactError> {
             Step::Rewrite(sections) => {
                 let files = sections.iter().flatten().flat_map(SortedRun::files);
                 result.removed.extend(files.map(|file| compaction.entry(file.clone())));
-                if let Err(error) = output.rewrite(sections, &merge) {
+                if let Err(error) = output.rewrite(sections, merge) {
                     output.delete_all();
                     return Err(error);
                 }
@@ -137,6 +150,28 @@ pub fn run(compaction: &Compaction) -> Result<CompactResult, CompactError> {
     }
     result.added.extend(output.written.into_iter().map(|file| compaction.entry(file)));
     Ok(result)
+}
+
+/// Joins neighbouring files of an append table. Its sequence numbers count rows, so that the new
+/// files number theirs on from the first old one and never reach beyond the last.
+fn run_join(compaction: &Compaction) -> Result<CompactResult, CompactError> {
+    let mut files = compaction.unit.files.clone();
+    files.sort_by_key(|file| (file.min_sequence, file.creation_time_ms));
+    let mut next_sequence = files.first().map_or(0, |file| file.min_sequence);
+    let removed = files.iter().map(|file| compaction.entry(file.clone())).collect();
+    let mut output = Output { compaction, writer: None, written: Vec::new(), file_count: 0 };
+    if let Err(error) = output.join(files) {
+        output.delete_all();
+        return Err(error);
+    }
+    let mut added = Vec::with_capacity(output.written.len());
+    for mut file in output.written {
+        file.min_sequence = next_sequence;
+        next_sequence += file.row_count;
+        file.max_sequence = next_sequence - 1;
+        added.push(compaction.entry(file));
+    }
+    Ok(CompactResult { removed, added })
 }
 
 impl Compaction {
@@ -148,8 +183,7 @@ impl Compaction {
 
 /// PURE. What becomes of each file, in key order; files that stay as they are do not appear.
 fn steps(sections: Vec<Section>, unit: &CompactUnit, options: &CompactOptions) -> Vec<Step> {
-    let small_bytes =
-        i128::from(options.file_bytes_target) * i128::from(options.small_file_percent) / 100;
+    let small_bytes = options.small_file_bytes();
     let mut steps = Vec::new();
     let mut pending: Vec<Section> = Vec::new();
     for mut section in sections {
@@ -158,7 +192,7 @@ fn steps(sections: Vec<Section>, unit: &CompactUnit, options: &CompactOptions) -
             continue;
         }
         for file in section.pop().map(SortedRun::into_files).unwrap_or_default() {
-            if i128::from(file.file_size) < small_bytes {
+            if file.file_size < small_bytes {
                 pending.push(vec![SortedRun::single(file)]);
             } else {
                 close(&mut pending, unit, &mut steps);
@@ -207,6 +241,13 @@ impl Output<'_> {
             for batch in table.merged(place, section, merge, deletes) {
                 self.write(&batch?)?;
             }
+        }
+        self.close()
+    }
+
+    fn join(&mut self, files: Vec<DataFileMeta>) -> Result<(), CompactError> {
+        for batch in self.compaction.table.run(&self.compaction.place, files) {
+            self.write(&batch.map_err(MergeError::Read)?)?;
         }
         self.close()
     }

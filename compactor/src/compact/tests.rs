@@ -504,33 +504,71 @@ fn a_failed_compaction_leaves_no_file_behind() {
     assert!(matches!(read.last(), Some(Err(ScanError::Merge(_)))), "an error ends the scan");
 }
 
-#[test]
-fn an_append_table_is_read_in_the_order_of_arrival() {
+/// An append table of files of these sizes in rows; the ids of the rows count up.
+fn append_world(file_rows: &[i32]) -> World {
     let mut table = schema("id INT", &[], &[]);
     table.options.insert("bucket".into(), "-1".into());
-    let world = World::new(table, 1 << 20);
-    let mut files = Vec::new();
-    for (name, first) in [("b.parquet", 0), ("a.parquet", 3)] {
+    let mut world = World::new(table, 1 << 20);
+    let mut next = 0;
+    for rows in file_rows {
         let schema = &world.table.schema;
         let mut columns = crate::data_file::columns::ColumnBuilders::new(schema);
-        for id in first..first + 3 {
-            let row = Row { kind: RowKind::Insert, values: vec![Value::Int32(9 - id)] };
-            columns.append(0, &row).unwrap();
+        for id in next..next + rows {
+            columns
+                .append(0, &Row { kind: RowKind::Insert, values: vec![Value::Int32(id)] })
+                .unwrap();
         }
+        let name = format!("{}.parquet", 1000 - next); // names say nothing about the order
         let (writer, source) = (WriterOptions::default(), FileSource::Append);
-        let mut file = FileWriter::new(schema, 0, source, name.into(), 0, writer);
+        let mut file = FileWriter::new(schema, 0, source, name.clone(), 0, writer);
         file.write(&columns.finish()).unwrap();
-        let (bytes, mut meta) = file.finish().unwrap();
-        (meta.min_sequence, meta.max_sequence) = (i64::from(first), i64::from(first) + 2);
+        let (bytes, mut file) = file.finish().unwrap();
+        file.min_sequence += i64::from(next);
+        file.max_sequence += i64::from(next);
         let partition = crate::binary_row::BinaryRow::EMPTY;
-        let path = world.table.paths.data_file(&partition, 0, name).unwrap();
+        let path = world.table.paths.data_file(&partition, 0, &name).unwrap();
         world.table.store.put_new_blocking(&path, bytes).unwrap();
-        files.insert(0, FileEntry { partition, bucket: 0, total_buckets: -1, file: meta });
+        world.files.push(FileEntry { partition, bucket: 0, total_buckets: -1, file });
+        next += rows;
     }
-    let mut ids = Vec::new();
-    for batch in scan(world.table.clone(), files).unwrap() {
-        ids.extend(rows_of(&world.table.schema, &batch.unwrap(), 0).concat());
+    world
+}
+
+fn ids(world: &World) -> Vec<Value> {
+    let batches = scan(world.table.clone(), world.files.clone()).unwrap();
+    let rows = |batch: Result<RecordBatch, _>| rows_of(&world.table.schema, &batch.unwrap(), 0);
+    batches.flat_map(rows).flatten().collect()
+}
+
+#[test]
+fn an_append_table_is_read_in_the_order_of_arrival() {
+    let mut world = append_world(&[3, 2, 4]);
+    world.files.reverse();
+    assert_eq!(ids(&world), (0..9).map(Value::Int32).collect::<Vec<_>>());
+}
+
+#[test]
+fn joined_files_of_an_append_table_hold_the_same_rows_in_the_same_order() {
+    for file_bytes_target in [1, 1 << 20] {
+        let mut world = append_world(&[3, 2, 4, 1, 5, 2]);
+        let middle: Vec<FileEntry> = world.files.drain(1..5).collect();
+        let files = middle.iter().rev().map(|entry| entry.file.clone()).collect();
+        let compaction = Compaction {
+            table: world.table.clone(),
+            place: (crate::binary_row::BinaryRow::EMPTY, 0),
+            total_buckets: -1,
+            unit: CompactUnit { output_level: 0, files, drops_deletes: false },
+            options: CompactOptions { file_bytes_target, ..world.options },
+            file_prefix: "joined".into(),
+            now_ms: 0,
+        };
+        let result = run(&compaction).unwrap();
+        assert_eq!(result.removed, middle);
+        assert_eq!(result.added.len(), if file_bytes_target == 1 { 12 } else { 1 });
+        let sequences = |entry: &FileEntry| (entry.file.min_sequence, entry.file.max_sequence);
+        assert_eq!(sequences(&result.added[0]).0, 3);
+        assert_eq!(result.added.last().map(sequences).unwrap().1, 14);
+        world.files.extend(result.added);
+        assert_eq!(ids(&world), (0..17).map(Value::Int32).collect::<Vec<_>>());
     }
-    let wanted: Vec<Value> = (0..6).map(|id| Value::Int32(9 - id)).collect();
-    assert_eq!(ids, wanted);
 }

@@ -75,6 +75,23 @@ pub fn pick_full(levels: &Levels, options: &Options) -> Option<CompactUnit> {
     unit(levels, &runs, runs.len(), options)
 }
 
+/// The files of an append table to join into larger ones: by the same rules, the youngest files in
+/// the order of arrival up to the first that is no longer small. Their rows keep their order.
+pub fn pick_to_join(
+    levels: &Levels,
+    options: &Options,
+    small_file_bytes: i64,
+) -> Option<CompactUnit> {
+    let mut runs = levels.runs();
+    let is_large = |run: &LevelSortedRun| run.run.size_bytes() >= small_file_bytes;
+    runs.truncate(runs.iter().position(is_large).unwrap_or(runs.len()));
+    let picked =
+        pick_for_size_ratio(&runs, options).or_else(|| pick_for_run_count(&runs, options))?;
+    runs.truncate(picked);
+    let files = runs.into_iter().flat_map(|run| run.run.into_files()).collect();
+    Some(CompactUnit { output_level: 0, files, drops_deletes: false })
+}
+
 /// How many of the youngest runs to merge.
 type RunCount = usize;
 

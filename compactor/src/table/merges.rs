@@ -13,7 +13,7 @@ use crate::data_file::DataFileMeta;
 use crate::fold::route::BucketPlace;
 use crate::merge_tree::KeyOrder;
 use crate::merge_tree::levels::Levels;
-use crate::merge_tree::universal_compaction::{CompactUnit, Options, pick};
+use crate::merge_tree::universal_compaction::{CompactUnit, Options, pick, pick_to_join};
 use crate::paimon::commit::Change;
 use crate::paimon::manifest::FileEntry;
 use crate::paimon::snapshot::{CommitKind, Snapshot};
@@ -108,15 +108,16 @@ impl Merges {
 
     /// Starts every compaction that is due; each waits for its turn among all tables.
     pub(super) fn start(&mut self, writing: &Writing) {
-        if !self.has_key {
-            return;
-        }
+        let small_file_bytes = CompactOptions::default().small_file_bytes();
         for place in std::mem::take(&mut self.stale) {
             if self.busy.contains(&place) {
                 self.stale.insert(place);
                 continue;
             }
-            let unit = self.levels.get(&place).and_then(|levels| pick(levels, &self.options));
+            let unit = self.levels.get(&place).and_then(|levels| match self.has_key {
+                true => pick(levels, &self.options),
+                false => pick_to_join(levels, &self.options, small_file_bytes),
+            });
             if let Some(unit) = unit {
                 self.busy.insert(place.clone());
                 let permits = Arc::clone(&self.permits);

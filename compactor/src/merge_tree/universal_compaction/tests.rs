@@ -106,3 +106,18 @@ fn a_steady_stream_of_flushes_stays_below_the_stop_trigger() {
     let amplification = written_bytes / (500 * 100);
     assert!(amplification <= 8, "each byte was rewritten {amplification} times");
 }
+
+#[test]
+fn an_append_table_joins_its_youngest_small_files() {
+    let joined = |sizes: &[i64]| {
+        let runs: Vec<(i32, i64)> = sizes.iter().map(|size_bytes| (0, *size_bytes)).collect();
+        let unit = pick_to_join(&levels(&runs), &Options::default(), 100)?;
+        assert_eq!((unit.output_level, unit.drops_deletes), (0, false));
+        Some(unit.files.into_iter().map(|file| file.file_name).collect::<Vec<_>>())
+    };
+    assert_eq!(joined(&[10, 10, 10, 10]), None, "not worth it yet");
+    assert_eq!(joined(&[10, 10, 10, 10, 40]).unwrap().len(), 5);
+    assert_eq!(joined(&[10, 10, 10, 10, 90]).unwrap().len(), 4);
+    assert_eq!(joined(&[10, 10, 10, 10, 100]), None, "a large file stays, and ends the stretch");
+    assert_eq!(joined(&[1, 2, 4, 8, 16, 32]).unwrap(), ["f0", "f1"]);
+}
