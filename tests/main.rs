@@ -1,6 +1,8 @@
 //! Whole-system tests, one binary: the list of modules is the table of contents.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+mod commit;
 mod disk_faults;
 mod kit;
 mod power_loss;

@@ -1,2 +1,4 @@
-//! What the scenarios are made of.
+//! What the scenarios are made of: broken disks and stores, small models of what must come out.
 pub(crate) mod disk;
+pub(crate) mod store;
+pub(crate) mod toy_table;

@@ -18,6 +18,9 @@ pub enum AvroError {
     /// Not a container file, or a damaged one.
     #[error("not a whole Avro file: {0}")]
     File(#[source] Box<apache_avro::Error>),
+    /// So damaged that the decoder gave up.
+    #[error("not a whole Avro file: its head makes no sense")]
+    Panicked,
     /// A field is missing or of another type than Paimon's.
     #[error("field {field} is {found} rather than {wanted}")]
     Field {
@@ -76,8 +79,12 @@ pub fn write(
 
 /// The records of a container file.
 pub fn read(bytes: &[u8]) -> Result<Vec<Fields>, AvroError> {
-    let reader = Reader::new(bytes)?;
-    reader.map(|record| Fields::of("record", record?)).collect()
+    // The crate panics on some damaged schemas; nothing outlives the panic.
+    let read = std::panic::catch_unwind(|| {
+        let reader = Reader::new(bytes)?;
+        reader.map(|record| Fields::of("record", record?)).collect()
+    });
+    read.unwrap_or(Err(AvroError::Panicked))
 }
 
 /// The fields of one record, taken out by name.
