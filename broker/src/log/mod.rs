@@ -373,3 +373,6 @@ fn segment_of(segments: &[Arc<Segment>], offset: Offset) -> usize {
 fn append_time_ms(header: &BatchHeader) -> i64 {
     if header.has_log_append_time() { header.max_timestamp_ms } else { -1 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,3 +205,128 @@ fn with_max_timestamp(batch: &RecordBatch, max_timestamp_ms: i64) -> RecordBatch
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     RecordBatch::parse(bytes.freeze()).expect("neither its size nor its magic was touched")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_protocol::records::batch::HEADER_BYTES;
+    use weir_protocol::records::builder::BatchBuilder;
+    use weir_protocol::records::compression::Compression;
+
+    const NOW_MS: i64 = 10_000_000;
+
+    fn batch(times: &[i64]) -> RecordBatch {
+        let mut builder = BatchBuilder::new(Compression::None).producer(1, 0, 0);
+        for time in times {
+            builder.append(*time, Some(b"key"), Some(b"value"), &[]);
+        }
+        RecordBatch::parse(builder.finish()).unwrap()
+    }
+
+    /// The same batch with other header bytes, and the checksum that fits them.
+    fn with(batch: &RecordBatch, position: usize, bytes: &[u8]) -> RecordBatch {
+        let mut changed = BytesMut::from(&batch.bytes()[..]);
+        changed[position..position + bytes.len()].copy_from_slice(bytes);
+        let crc = crc32c::crc32c(&changed[21..]);
+        changed[17..21].copy_from_slice(&crc.to_be_bytes());
+        RecordBatch::parse(changed.freeze()).unwrap()
+    }
+
+    fn refusal(batch: &RecordBatch, config: &LogConfig) -> Option<ResponseError> {
+        validate(batch, config, Origin::Client, NOW_MS).err().map(|error| error.error_code())
+    }
+
+    #[test]
+    fn each_fault_has_kafkas_code() {
+        let good = batch(&[NOW_MS, NOW_MS]);
+        let config = LogConfig::default();
+        assert_eq!(refusal(&good, &config), None);
+        let small = LogConfig { batch_bytes_max: 80, ..config.clone() };
+        let short = LogConfig { segment_bytes: 80, ..config.clone() };
+        let mut corrupt = BytesMut::from(&good.bytes()[..]);
+        corrupt[70] ^= 1;
+        let corrupt = RecordBatch::parse(corrupt.freeze()).unwrap();
+        let cases = [
+            (
+                "base offset",
+                with(&good, 0, &5_i64.to_be_bytes()),
+                &config,
+                ResponseError::InvalidRecord,
+            ),
+            ("size", good.clone(), &small, ResponseError::MessageTooLarge),
+            ("size before checksum", corrupt.clone(), &small, ResponseError::MessageTooLarge),
+            ("checksum", corrupt, &config, ResponseError::CorruptMessage),
+            ("count", with(&good, 57, &3_i32.to_be_bytes()), &config, ResponseError::InvalidRecord),
+            (
+                "no records",
+                with(&good, 57, &0_i32.to_be_bytes()),
+                &config,
+                ResponseError::InvalidRecord,
+            ),
+            (
+                "last delta",
+                with(&good, 23, &7_i32.to_be_bytes()),
+                &config,
+                ResponseError::InvalidRecord,
+            ),
+            ("negative delta", with(&good, 23, &[0xff; 4]), &config, ResponseError::InvalidRecord),
+            ("control bit", with(&good, 22, &[1 << 5]), &config, ResponseError::InvalidRecord),
+            ("transaction", with(&good, 22, &[1 << 4]), &config, ResponseError::InvalidTxnState),
+            (
+                "sequence",
+                with(&good, 53, &(-1_i32).to_be_bytes()),
+                &config,
+                ResponseError::InvalidRecord,
+            ),
+            ("codec", with(&good, 22, &[7]), &config, ResponseError::UnsupportedCompressionType),
+            ("append time", with(&good, 22, &[1 << 3]), &config, ResponseError::InvalidTimestamp),
+            ("segment", good.clone(), &short, ResponseError::RecordListTooLarge),
+        ];
+        for (fault, batch, config, code) in cases {
+            assert_eq!(refusal(&batch, config), Some(code), "{fault}");
+        }
+    }
+
+    #[test]
+    fn times_are_bound_on_both_sides_and_absent_ones_pass() {
+        let config = LogConfig {
+            timestamp_before_max_ms: 500,
+            timestamp_after_max_ms: 100,
+            ..LogConfig::default()
+        };
+        let refused = |times: &[i64]| refusal(&batch(times), &config).is_some();
+        assert!(!refused(&[NOW_MS - 500, NOW_MS + 100]) && !refused(&[-1]));
+        assert!(refused(&[NOW_MS + 101]) && refused(&[NOW_MS - 501]));
+        assert!(!refused(&[NOW_MS]) && refused(&[NOW_MS, NOW_MS + 101]));
+    }
+
+    #[test]
+    fn records_are_walked_only_where_the_topic_asks_for_it() {
+        let good = batch(&[NOW_MS, NOW_MS]);
+        // The second record claims to be longer than it is.
+        let second = HEADER_BYTES + (good.bytes().len() - HEADER_BYTES) / 2;
+        let bad = with(&good, second, &[0x7e]);
+        let walked = LogConfig { validates_records: true, ..LogConfig::default() };
+        assert_eq!(refusal(&bad, &LogConfig::default()), None);
+        assert_eq!(refusal(&bad, &walked), Some(ResponseError::InvalidRecord));
+        assert_eq!(refusal(&good, &walked), None);
+    }
+
+    #[test]
+    fn a_latest_time_that_is_not_the_records_is_put_right() {
+        let good = batch(&[NOW_MS - 5, NOW_MS - 3]);
+        let lies = with(&good, 35, &(NOW_MS + 50).to_be_bytes());
+        let walked = LogConfig { validates_records: true, ..LogConfig::default() };
+        let taken = validate(&lies, &walked, Origin::Client, NOW_MS).unwrap();
+        assert_eq!(taken.bytes(), good.bytes());
+        let as_it_is = validate(&lies, &LogConfig::default(), Origin::Client, NOW_MS).unwrap();
+        assert!(matches!(as_it_is, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn the_broker_itself_may_write_control_batches() {
+        let control = with(&batch(&[NOW_MS]), 22, &[1 << 5 | 1 << 4]);
+        let config = LogConfig::default();
+        assert!(validate(&control, &config, Origin::Broker, NOW_MS).is_ok());
+    }
+}
