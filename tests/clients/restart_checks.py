@@ -3,19 +3,24 @@
 import random
 
 from adapters import SECONDS, Record
-from checks import equal, holds
+from checks import equal, holds, wait_until
 from log_checks import SEED, same_records
 from table_checks import Case, TableCheck, as_json
 
 TIMES = 3
 
 
-def written_through(weir, client, topic, records, go_down):
-    """One idempotent producer writes all records while Weir goes down and up again `TIMES` times."""
+def written_through(weir, client, topic, records, go_down, await_progress):
+    """One idempotent producer writes all records while Weir goes down and up again `TIMES` times.
+
+    Each time some records of this life are folded before, and others are still under way.
+    """
     producer = client.producer("lz4", **{"message.timeout.ms": 120_000, "reconnect.backoff.max.ms": 500})
     errors = []
     part = len(records) // (TIMES + 1) + 1
     for n, record in enumerate(records):
+        if n % part == part // 2:
+            await_progress(producer)
         if n and n % part == 0:
             go_down()
             weir.start()
@@ -41,10 +46,19 @@ def survived(weir, client, name, go_down):
         for n in range(20_000)
         for key in [chance.randrange(3000)]
     ]
-    case = Case(name=name, schema="id INT NOT NULL, n INT, text STRING", primary_key=("id",), records=records)
+    case = Case(
+        name=name, schema="id INT NOT NULL, n INT, text STRING", primary_key=("id",), records=records,
+        compacts=False,
+    )  # fmt: skip
     check = TableCheck(case, weir, [client], None)
     client.create_topic(case.topic, 1, case.configs())
-    written_through(weir, client, case.topic, records, go_down)
+
+    def await_progress(producer):
+        before = len(check.snapshots.ids())
+        producer.poll(0.1)
+        wait_until(lambda: len(check.snapshots.ids()) > before, 60, lambda: f"no fold: {weir.tail(5)}")
+
+    written_through(weir, client, case.topic, records, go_down, await_progress)
     same_records(client.read(case.topic), records, range(len(records)))
     check.await_fold()
     return check.every_snapshot()
