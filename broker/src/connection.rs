@@ -62,6 +62,8 @@ enum State {
     Ready(Reply),
     Overlapping(Pending),
     Blocking(Pending),
+    /// The connection ends here, once all before it are answered.
+    Over(Ending),
 }
 
 struct InFlight {
@@ -153,20 +155,26 @@ impl Connection {
         loop {
             let mut is_quiet = true;
             while self.may_begin() {
-                let frame = self.frames.next_frame();
-                match frame.map_err(|error| Ending::Hostile(error.to_string()))? {
-                    Some(frame) => self.begin(frame)?,
-                    None => break,
-                }
+                let since = Instant::now();
+                let begun = match self.frames.next_frame() {
+                    Ok(Some(frame)) => self.begin(frame),
+                    Ok(None) => break,
+                    Err(error) => Err(Ending::Hostile(error.to_string())),
+                };
+                let (api_key, state) = begun.unwrap_or_else(|ending| (-1, State::Over(ending)));
+                self.in_flight.push_back(InFlight { api_key, since, state });
+                self.last_request = since;
                 is_quiet = false;
             }
-            self.take_ready()?;
+            let ending = self.take_ready();
             if !self.out.is_empty() {
                 self.write().await?;
                 is_quiet = false;
             }
-            if is_quiet {
-                return Ok(());
+            match ending {
+                Some(ending) => return Err(ending),
+                None if is_quiet => return Ok(()),
+                None => {}
             }
         }
     }
@@ -174,30 +182,31 @@ impl Connection {
     /// A request that waits holds back those behind it, unless it is a produce.
     fn may_begin(&self) -> bool {
         self.in_flight.len() < IN_FLIGHT_MAX
-            && !matches!(self.in_flight.back(), Some(InFlight { state: State::Blocking(_), .. }))
+            && !matches!(
+                self.in_flight.back(),
+                Some(InFlight { state: State::Blocking(_) | State::Over(_), .. })
+            )
     }
 
-    fn begin(&mut self, mut frame: Bytes) -> Result<(), Ending> {
-        let since = Instant::now();
-        self.last_request = since;
-        let (api_key, state) = match RequestHeader::parse(&mut frame) {
+    fn begin(&self, mut frame: Bytes) -> Result<(i16, State), Ending> {
+        match RequestHeader::parse(&mut frame) {
             Ok(header) => {
                 let api_key = header.api_key;
                 // Only a produce may begin while others wait: what it does cannot be seen by them.
-                if api_key != PRODUCE && !self.is_settled() {
-                    return self.hold_back(header, frame, since);
-                }
-                (api_key, self.start(header, frame)?)
+                let state = if api_key == PRODUCE || self.is_settled() {
+                    self.start(header, frame)?
+                } else {
+                    self.hold_back(header, frame)
+                };
+                Ok((api_key, state))
             }
             Err(HeaderError::UnsupportedVersion { key: API_VERSIONS, correlation_id, .. }) => {
                 let answer = api::api_versions::answer_unsupported(correlation_id)
                     .map_err(|error| Ending::Failed(error.to_string()))?;
-                (API_VERSIONS, State::Ready(Reply::Answer(answer)))
+                Ok((API_VERSIONS, State::Ready(Reply::Answer(answer))))
             }
-            Err(error) => return Err(Ending::Hostile(error.to_string())),
-        };
-        self.in_flight.push_back(InFlight { api_key, since, state });
-        Ok(())
+            Err(error) => Err(Ending::Hostile(error.to_string())),
+        }
     }
 
     fn start(&self, header: RequestHeader, body: Bytes) -> Result<State, Ending> {
@@ -215,23 +224,15 @@ impl Connection {
     }
 
     /// Begins a request only when its turn to answer comes: all before it is done then.
-    fn hold_back(
-        &mut self,
-        header: RequestHeader,
-        body: Bytes,
-        since: Instant,
-    ) -> Result<(), Ending> {
-        let api_key = header.api_key;
+    fn hold_back(&self, header: RequestHeader, body: Bytes) -> State {
         let (broker, caller, limits) = (self.broker.clone(), self.caller.clone(), self.limits);
-        let pending: Pending = Box::pin(async move {
+        State::Blocking(Box::pin(async move {
             match api::begin(&broker, &caller, &limits, header, body) {
                 Ok(Begun::Done(reply)) => reply,
                 Ok(Begun::Overlapping(pending) | Begun::Blocking(pending)) => pending.await,
                 Err(refusal) => Reply::Close(refusal.to_string()),
             }
-        });
-        self.in_flight.push_back(InFlight { api_key, since, state: State::Blocking(pending) });
-        Ok(())
+        }))
     }
 
     fn settle_head(&mut self, reply: Reply) {
@@ -240,23 +241,24 @@ impl Connection {
         }
     }
 
-    /// Takes the replies that are ready, in order, as chunks to write.
-    fn take_ready(&mut self) -> Result<(), Ending> {
-        while let Some(InFlight { state: State::Ready(_), .. }) = self.in_flight.front() {
-            let Some(InFlight { api_key, since, state }) = self.in_flight.pop_front() else {
-                break;
-            };
+    /// Takes the replies that are ready, in order, as chunks to write; or the end.
+    fn take_ready(&mut self) -> Option<Ending> {
+        while let Some(InFlight { state: State::Ready(_) | State::Over(_), .. }) =
+            self.in_flight.front()
+        {
+            let InFlight { api_key, since, state } = self.in_flight.pop_front()?;
             if let Some(seconds) = self.broker.metrics.request_seconds(api_key) {
                 seconds.observe(since.elapsed().as_secs_f64());
             }
             match state {
                 State::Ready(Reply::Answer(answer)) => self.out.extend(answer.into_chunks()),
                 State::Ready(Reply::Silence) => {}
-                State::Ready(Reply::Close(reason)) => return Err(Ending::Failed(reason)),
+                State::Ready(Reply::Close(reason)) => return Some(Ending::Failed(reason)),
+                State::Over(ending) => return Some(ending),
                 State::Overlapping(_) | State::Blocking(_) => {}
             }
         }
-        Ok(())
+        None
     }
 
     /// Reads what is there; `false`: the client has gone.
@@ -283,7 +285,8 @@ impl Connection {
             while !self.in_flight.is_empty() {
                 let reply = head(&mut self.in_flight).await;
                 self.settle_head(reply);
-                if self.take_ready().is_err() || self.write().await.is_err() {
+                let ending = self.take_ready();
+                if self.write().await.is_err() || ending.is_some() {
                     break;
                 }
             }

@@ -116,84 +116,94 @@ fn dispatch(
     body: Bytes,
 ) -> Result<Begun, Refusal> {
     let version = header.api_version;
-    let shared = broker.clone();
     let Ok(api) = ApiKey::try_from(header.api_key) else {
         return Err(Refusal::Codec { api: header.api().name, reason: "it has no codec".into() });
     };
-    Ok(match api {
-        ApiKey::Produce => produce::begin(broker, header, body)?,
-        ApiKey::Fetch => fetch::begin(broker, header, body)?,
+    let head = &header;
+    let response = match api {
+        ApiKey::Produce => return produce::begin(broker, header, body),
+        ApiKey::Fetch => return fetch::begin(broker, header, body),
         ApiKey::ListOffsets => {
-            let request = decode(&header, body)?;
+            let request = decode(head, body)?;
             if list_offsets::searches(&request) {
-                blocking(&header, move || list_offsets::answer(&shared, &request, version))
-            } else {
-                done(&header, &list_offsets::answer(broker, &request, version))
+                let shared = broker.clone();
+                return Ok(wait(head, move || list_offsets::answer(&shared, &request, version)));
             }
+            reply(head, &list_offsets::answer(broker, &request, version))
         }
         ApiKey::Metadata => {
-            let request = decode(&header, body)?;
-            let caller = caller.clone();
+            let request = decode(head, body)?;
             if metadata::creates(broker, &request, version) {
-                blocking(&header, move || metadata::answer(&shared, &caller, &request, version))
-            } else {
-                done(&header, &metadata::answer(broker, &caller, &request, version))
+                let (shared, caller) = (broker.clone(), caller.clone());
+                let answer = move || metadata::answer(&shared, &caller, &request, version);
+                return Ok(wait(head, answer));
             }
-        }
-        ApiKey::OffsetCommit => {
-            let request = decode(&header, body)?;
-            later(&header, offset_commit::answer(shared, request, version))
+            reply(head, &metadata::answer(broker, caller, &request, version))
         }
         ApiKey::OffsetFetch => {
-            done(&header, &offset_fetch::answer(broker, &decode(&header, body)?, version))
+            reply(head, &offset_fetch::answer(broker, &decode(head, body)?, version))
         }
-        ApiKey::FindCoordinator => done(
-            &header,
-            &find_coordinator::answer(broker, caller, &decode(&header, body)?, version),
-        ),
-        ApiKey::ApiVersions => {
-            done(&header, &api_versions::answer(&decode(&header, body)?, version))
+        ApiKey::FindCoordinator => {
+            let request = decode(head, body)?;
+            reply(head, &find_coordinator::answer(broker, caller, &request, version))
         }
-        ApiKey::CreateTopics => {
-            let request = decode(&header, body)?;
-            blocking(&header, move || create_topics::answer(&shared, &request, version))
-        }
-        ApiKey::DeleteTopics => {
-            let request = decode(&header, body)?;
-            later(&header, delete_topics::answer(shared, request, version))
-        }
-        ApiKey::DeleteRecords => {
-            let request = decode(&header, body)?;
-            blocking(&header, move || delete_records::answer(&shared, &request))
-        }
-        ApiKey::InitProducerId => {
-            let request = decode(&header, body)?;
-            blocking(&header, move || init_producer_id::answer(&shared, &request))
-        }
+        ApiKey::ApiVersions => reply(head, &api_versions::answer(&decode(head, body)?, version)),
         ApiKey::OffsetForLeaderEpoch => {
-            done(&header, &offset_for_leader_epoch::answer(broker, &decode(&header, body)?))
+            reply(head, &offset_for_leader_epoch::answer(broker, &decode(head, body)?))
         }
         ApiKey::DescribeConfigs => {
-            done(&header, &describe_configs::answer(broker, &decode(&header, body)?, version))
+            reply(head, &describe_configs::answer(broker, &decode(head, body)?, version))
+        }
+        ApiKey::DescribeCluster => {
+            let request = decode(head, body)?;
+            reply(head, &describe_cluster::answer(broker, caller, &request, version))
+        }
+        ApiKey::DescribeTopicPartitions => {
+            reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
+        }
+        _ => return dispatch_change(api, broker.clone(), &header, body),
+    };
+    Ok(Begun::Done(response))
+}
+
+/// The APIs that change something, and so sync the disk before they answer.
+fn dispatch_change(
+    api: ApiKey,
+    broker: Arc<Broker>,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Begun, Refusal> {
+    let version = header.api_version;
+    Ok(match api {
+        ApiKey::OffsetCommit => {
+            later(header, offset_commit::answer(broker, decode(header, body)?, version))
+        }
+        ApiKey::CreateTopics => {
+            let request = decode(header, body)?;
+            wait(header, move || create_topics::answer(&broker, &request, version))
+        }
+        ApiKey::DeleteTopics => {
+            later(header, delete_topics::answer(broker, decode(header, body)?, version))
+        }
+        ApiKey::DeleteRecords => {
+            let request = decode(header, body)?;
+            wait(header, move || delete_records::answer(&broker, &request))
+        }
+        ApiKey::InitProducerId => {
+            let request = decode(header, body)?;
+            wait(header, move || init_producer_id::answer(&broker, &request))
         }
         ApiKey::AlterConfigs => {
-            let request = decode(&header, body)?;
-            blocking(&header, move || alter_configs::answer(&shared, &request))
+            let request = decode(header, body)?;
+            wait(header, move || alter_configs::answer(&broker, &request))
         }
         ApiKey::CreatePartitions => {
-            let request = decode(&header, body)?;
-            blocking(&header, move || create_partitions::answer(&shared, &request))
+            let request = decode(header, body)?;
+            wait(header, move || create_partitions::answer(&broker, &request))
         }
         ApiKey::IncrementalAlterConfigs => {
-            let request = decode(&header, body)?;
-            blocking(&header, move || incremental_alter_configs::answer(&shared, &request))
-        }
-        ApiKey::DescribeCluster => done(
-            &header,
-            &describe_cluster::answer(broker, caller, &decode(&header, body)?, version),
-        ),
-        ApiKey::DescribeTopicPartitions => {
-            done(&header, &describe_topic_partitions::answer(broker, &decode(&header, body)?))
+            let request = decode(header, body)?;
+            wait(header, move || incremental_alter_configs::answer(&broker, &request))
         }
         _ => {
             return Err(Refusal::Codec { api: header.api().name, reason: "no handler".into() });
@@ -215,10 +225,6 @@ fn reply(header: &RequestHeader, response: &impl Encodable) -> Reply {
     }
 }
 
-fn done(header: &RequestHeader, response: &impl Encodable) -> Begun {
-    Begun::Done(reply(header, response))
-}
-
 fn later<R: Encodable + Send + 'static>(
     header: &RequestHeader,
     response: impl Future<Output = R> + Send + 'static,
@@ -228,7 +234,7 @@ fn later<R: Encodable + Send + 'static>(
 }
 
 /// For what syncs the disk or reads cold logs.
-fn blocking<R: Encodable + Send + 'static>(
+fn wait<R: Encodable + Send + 'static>(
     header: &RequestHeader,
     answer: impl FnOnce() -> R + Send + 'static,
 ) -> Begun {

@@ -8,4 +8,5 @@ mod http;
 mod lifecycle;
 mod offsets;
 mod produce_fetch;
+mod retention;
 mod topics;

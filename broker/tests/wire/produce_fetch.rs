@@ -137,8 +137,10 @@ async fn a_batch_that_is_wrong_is_refused_by_kafkas_codes() {
         assert_eq!(partition.error_code, code(UnknownTopicOrPartition));
     }
     assert_eq!(client.list_offset("t", -1).await.offset, 0, "nothing of it was kept");
-    // acks=0 cannot be told, so the connection ends.
+    // acks=0 cannot be told, so the connection ends; what was asked before is still answered.
+    let id = client.send(9, &produce_request("t", 0, -1, batch(&["a"]))).await;
     client.send(9, &produce_request("unknown", 0, 0, batch(&["a"]))).await;
+    assert_eq!(client.receive::<ProduceRequest>(9, id).await.responses.len(), 1);
     assert!(client.is_closed().await);
     broker.stop().await.expect("a clean stop");
 }
