@@ -18,6 +18,9 @@ use crate::quarantine::{QuarantineFiles, QuarantinedRecord};
 use crate::schema::TableSchema;
 use crate::store::{Store, StoreError};
 
+/// When a known state is more commits behind, it is read from scratch.
+const COMMITS_FOLLOWED_MAX: usize = 50;
+
 /// The files of one table.
 #[derive(Clone, Debug)]
 pub struct TableFiles {
@@ -181,20 +184,32 @@ impl TableFiles {
         manifests: &[ManifestMeta],
     ) -> Result<LiveFiles, CommitError> {
         let lines = self.entries(manifests).await?;
-        for line in &lines {
-            // Names of files come from manifests: none may lead out of its bucket.
-            self.paths.data_file(
-                &line.entry.partition,
-                line.entry.bucket,
-                &line.entry.file.file_name,
-            )?;
-        }
+        self.check_names(&lines)?;
         LiveFiles::of(lines).map_err(|source| CommitError::Contradiction { id, source })
     }
 
-    /// The table as its newest snapshot shows it, and the newest snapshot of `commit_user`.
-    pub(super) async fn state(&self, commit_user: &str) -> Result<TableState, CommitError> {
+    /// Names of files come from manifests, which others may have written: none may lead out of its
+    /// bucket.
+    fn check_names(&self, lines: &[ManifestEntry]) -> Result<(), CommitError> {
+        for ManifestEntry { entry, .. } in lines {
+            self.paths.data_file(&entry.partition, entry.bucket, &entry.file.file_name)?;
+        }
+        Ok(())
+    }
+
+    /// The table as its newest snapshot shows it, and the newest snapshot of `commit_user`. Where
+    /// an older state is known, only what was committed since then is read.
+    pub(super) async fn state(
+        &self,
+        commit_user: &str,
+        known: Option<TableState>,
+    ) -> Result<TableState, CommitError> {
         let ids = self.snapshot_ids().await?;
+        if let Some(known) = known
+            && let Some(state) = self.state_after(commit_user, known, &ids).await?
+        {
+            return Ok(state);
+        }
         let Some(latest) = ids.last().copied() else { return Ok(TableState::default()) };
         let latest = self.snapshot(latest).await?;
         let mut ours = Some(latest.clone()).filter(|latest| latest.commit_user == commit_user);
@@ -211,6 +226,40 @@ impl TableFiles {
         let manifests = self.manifests(&latest).await?;
         let live = self.live_files_of(latest.id, &manifests).await?;
         Ok(TableState { latest: Some(latest), ours, manifests, live })
+    }
+
+    /// A known state moved on by the commits since then; `None` if it must be read from scratch.
+    async fn state_after(
+        &self,
+        commit_user: &str,
+        mut state: TableState,
+        ids: &[i64],
+    ) -> Result<Option<TableState>, CommitError> {
+        let Some(known) = state.latest.clone() else { return Ok(None) };
+        let newer = &ids[ids.partition_point(|id| *id <= known.id)..];
+        let follows = newer.iter().zip(known.id + 1..).all(|(id, wanted)| *id == wanted);
+        if !follows || newer.len() > COMMITS_FOLLOWED_MAX || !ids.contains(&known.id) {
+            return Ok(None);
+        }
+        // The same id may have become another snapshot, if somebody rolled the table back.
+        if self.snapshot_if_there(known.id).await?.as_ref() != Some(&known) {
+            return Ok(None);
+        }
+        for id in newer {
+            let snapshot = self.snapshot(*id).await?;
+            let delta = self.entries(&self.delta_manifests(&snapshot).await?).await?;
+            self.check_names(&delta)?;
+            let moved = state.live.apply(&delta);
+            moved.map_err(|source| CommitError::Contradiction { id: *id, source })?;
+            if snapshot.commit_user == commit_user {
+                state.ours = Some(snapshot.clone());
+            }
+            state.latest = Some(snapshot);
+        }
+        if let Some(latest) = state.latest.as_ref().filter(|_| !newer.is_empty()) {
+            state.manifests = self.manifests(latest).await?;
+        }
+        Ok(Some(state))
     }
 
     /// The names of all quarantine files of a snapshot.

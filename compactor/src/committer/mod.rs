@@ -10,34 +10,28 @@
 
 pub mod expiry;
 pub mod files;
-
-use std::collections::BTreeMap;
+mod write;
 
 use bytes::Bytes;
-use tracing::warn;
-use uuid::Uuid;
 use weir_protocol::table::column::ColumnType;
 
 use crate::binary_row::BinaryRowError;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, OffsetRange};
 use crate::committer::files::TableFiles;
+use crate::committer::write::{Attempt, Names};
 use crate::crash::{crash_point, seeded_bug};
 use crate::lineage::Lineage;
 use crate::paimon::avro::AvroError;
-use crate::paimon::commit::{Change, Conflict, FileEntry, Plan, TableState, WrittenList, plan};
-use crate::paimon::live_files::{Contradiction, merge};
-use crate::paimon::manifest::{EntryKind, ManifestEntry, ManifestMeta, write_entries, write_list};
-use crate::paimon::manifest_merge::{BasePart, MANIFEST_BYTES, meta_of};
+use crate::paimon::commit::{Change, Conflict, FileEntry, TableState, plan};
+use crate::paimon::live_files::Contradiction;
 use crate::paimon::paths::{PathError, TablePaths};
-use crate::paimon::snapshot::{QuarantineList, Snapshot, SnapshotError};
-use crate::quarantine::{QuarantineError, QuarantineFile};
+use crate::paimon::snapshot::{Snapshot, SnapshotError};
+use crate::quarantine::QuarantineError;
 use crate::schema::{SchemaError, TableSchema};
 use crate::store::{Store, StoreError};
 
 /// So often a commit is planned anew because somebody else was faster.
 const LOST_RACES_MAX: u32 = 100;
-/// So often the same snapshot is put when the store fails without saying what happened.
-const PUTS_MAX: u32 = 3;
 
 /// A change did not become a snapshot, or the table cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +153,8 @@ pub struct Committer {
     schemas: Vec<TableSchema>,
     /// What the newest snapshot left; absent when it must be read again.
     state: Option<TableState>,
+    /// What an older snapshot left, from which to go on reading.
+    outdated: Option<TableState>,
     /// A snapshot whose put had no clear outcome, and the change that it stood for.
     unknown: Option<(Snapshot, Fingerprint)>,
     names: Names,
@@ -171,7 +167,7 @@ pub struct Committer {
 struct Fingerprint {
     added: Vec<String>,
     removed: Vec<String>,
-    ranges: Vec<crate::checkpoint::OffsetRange>,
+    ranges: Vec<OffsetRange>,
 }
 
 impl Fingerprint {
@@ -184,32 +180,6 @@ impl Fingerprint {
             ranges: change.progress.as_ref().map(|it| it.ranges.clone()).unwrap_or_default(),
         }
     }
-}
-
-/// Names that nobody else gives to a file: a uuid for each life of a committer, and a number.
-#[derive(Debug)]
-struct Names {
-    uuid: Uuid,
-    next: u64,
-}
-
-impl Names {
-    fn name(&mut self, prefix: &str, suffix: &str) -> String {
-        let number = self.next;
-        self.next += 1;
-        format!("{prefix}-{}-{number}{suffix}", self.uuid)
-    }
-}
-
-/// Files of one attempt; they are taken away if the attempt is known to have failed.
-#[derive(Debug, Default)]
-struct Attempt {
-    paths: Vec<String>,
-}
-
-enum PutOutcome {
-    Committed,
-    Lost,
 }
 
 impl Committer {
@@ -226,8 +196,9 @@ impl Committer {
             files,
             commit_user: commit_user.into(),
             state: None,
+            outdated: None,
             unknown: None,
-            names: Names { uuid: Uuid::new_v4(), next: 0 },
+            names: Names::new(),
             replaces: seeded_bug("commit-by-replace"),
         };
         committer.reload().await?;
@@ -256,7 +227,7 @@ impl Committer {
 
     /// The newest snapshot that was seen.
     pub fn latest(&self) -> Option<&Snapshot> {
-        self.state.as_ref()?.latest.as_ref()
+        self.seen()?.latest.as_ref()
     }
 
     /// How far the log was folded, by our newest snapshot that was seen.
@@ -276,7 +247,12 @@ impl Committer {
 
     /// Our newest snapshot that was seen: the one that holds the progress.
     pub fn ours(&self) -> Option<&Snapshot> {
-        self.state.as_ref()?.ours.as_ref()
+        self.seen()?.ours.as_ref()
+    }
+
+    /// What was read last, even if it must be read again before the next commit.
+    fn seen(&self) -> Option<&TableState> {
+        self.state.as_ref().or(self.outdated.as_ref())
     }
 
     /// All schemas, oldest first.
@@ -319,16 +295,16 @@ impl Committer {
         Ok(())
     }
 
-    /// Reads the table's newest snapshot again.
+    /// Reads what was committed since the table was read last.
     pub async fn reload(&mut self) -> Result<(), CommitError> {
-        self.state = None;
-        self.state = Some(self.files.state(&self.commit_user).await?);
+        let known = self.state.take().or_else(|| self.outdated.take());
+        self.state = Some(self.files.state(&self.commit_user, known).await?);
         Ok(())
     }
 
     /// The files of the newest snapshot that was seen.
     pub async fn live_files(&self) -> Vec<FileEntry> {
-        let files = self.state.as_ref().map(|state| state.live.iter().cloned().collect());
+        let files = self.seen().map(|state| state.live.iter().cloned().collect());
         files.unwrap_or_default()
     }
 
@@ -363,7 +339,7 @@ impl Committer {
                 Ok(Some(snapshot)) => return Ok(snapshot),
                 Ok(None) => {
                     self.take_away(&attempt).await;
-                    self.state = None;
+                    self.outdated = self.state.take();
                     races += 1;
                     if races > LOST_RACES_MAX {
                         return Err(CommitError::Crowded { id: plan.id, races });
@@ -373,7 +349,7 @@ impl Committer {
                     if !matches!(error, CommitError::Unknown { .. }) {
                         self.take_away(&attempt).await;
                     }
-                    self.state = None;
+                    self.outdated = self.state.take();
                     return Err(error);
                 }
             }
@@ -396,211 +372,5 @@ impl Committer {
 
     fn key_types(&self) -> Vec<ColumnType> {
         self.schema().map(TableSchema::key_types).unwrap_or_default()
-    }
-
-    /// Writes all that the snapshot names and puts it. `None`: somebody else was faster.
-    async fn act(
-        &mut self,
-        plan: &Plan,
-        change: &Change,
-        attempt: &mut Attempt,
-    ) -> Result<Option<Snapshot>, CommitError> {
-        let quarantine = self.write_quarantine(change, attempt).await?;
-        crash_point("commit.quarantine-written");
-        let mut delta = Vec::new();
-        self.write_manifests(&plan.delta, change.schema_id, attempt, &mut delta).await?;
-        let base = self.write_base(plan, change.schema_id, attempt).await?;
-        crash_point("commit.manifests-written");
-        let base_list = self.write_list(&base, attempt).await?;
-        crash_point("commit.base-list-written");
-        let delta_list = self.write_list(&delta, attempt).await?;
-        crash_point("commit.delta-list-written");
-        let uuid = Uuid::new_v4().to_string();
-        let snapshot = plan.snapshot(&uuid, &base_list, &delta_list, quarantine.as_ref());
-        assert_eq!(snapshot.id, self.latest().map_or(0, |latest| latest.id) + 1);
-        crash_point("commit.before-snapshot");
-        if let PutOutcome::Lost = self.put(&snapshot, change).await? {
-            return Ok(None);
-        }
-        crash_point("commit.snapshot-put");
-        self.hint(&self.files.paths.latest_hint(), snapshot.id).await;
-        crash_point("commit.hint-written");
-        if let Some(state) = &mut self.state {
-            state.live.apply(&plan.delta);
-            state.manifests = base;
-            state.manifests.extend(delta);
-            state.latest = Some(snapshot.clone());
-            state.ours = Some(snapshot.clone());
-        }
-        Ok(Some(snapshot))
-    }
-
-    async fn put(
-        &mut self,
-        snapshot: &Snapshot,
-        change: &Change,
-    ) -> Result<PutOutcome, CommitError> {
-        let path = self.files.paths.snapshot(snapshot.id);
-        let bytes = Bytes::from(snapshot.to_json());
-        let mut puts = 0;
-        loop {
-            puts += 1;
-            let put = match self.replaces {
-                false => self.files.store.put_new(&path, bytes.clone()).await,
-                true => self.files.store.put(&path, bytes.clone()).await,
-            };
-            let Err(error) = put else { return Ok(PutOutcome::Committed) };
-            // Even "exists already" may be said of a put of ours whose first answer was lost.
-            let found = self.files.snapshot_if_there(snapshot.id).await;
-            let durable = match &found {
-                Ok(Some(found)) if found.uuid != snapshot.uuid => return Ok(PutOutcome::Lost),
-                Ok(Some(_)) => self.files.store.make_durable(&path).await,
-                _ => Err(error),
-            };
-            match durable {
-                Ok(()) => return Ok(PutOutcome::Committed),
-                Err(source) if puts == PUTS_MAX => {
-                    self.unknown = Some((snapshot.clone(), Fingerprint::of(change)));
-                    return Err(CommitError::Unknown { id: snapshot.id, source });
-                }
-                Err(error) => warn!(%error, snapshot = snapshot.id, "putting the snapshot again"),
-            }
-        }
-    }
-
-    /// Writes the records that were set aside, and a list that names them after all earlier ones.
-    async fn write_quarantine(
-        &mut self,
-        change: &Change,
-        attempt: &mut Attempt,
-    ) -> Result<Option<QuarantineList>, CommitError> {
-        let records = change.progress.as_ref().map_or(&[][..], |progress| &progress.quarantine);
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let mut list = match self.ours() {
-            Some(ours) => self.files.quarantine_files(ours).await?,
-            None => Default::default(),
-        };
-        let name = self.names.name("quarantine", ".parquet");
-        let path = self.files.paths.quarantine(&name)?;
-        let bytes = crate::quarantine::write(records)
-            .map_err(|source| CommitError::Quarantine { path: path.clone(), source })?;
-        self.put_file(path, bytes, attempt).await?;
-        list.files.push(QuarantineFile { name, records: records.len() as u64 });
-        let name = self.names.name("quarantine-list", "");
-        self.put_file(self.files.paths.quarantine(&name)?, list.to_json(), attempt).await?;
-        Ok(Some(QuarantineList { list: name, records: list.record_count() }))
-    }
-
-    async fn write_base(
-        &mut self,
-        plan: &Plan,
-        schema_id: i64,
-        attempt: &mut Attempt,
-    ) -> Result<Vec<ManifestMeta>, CommitError> {
-        let mut base = Vec::new();
-        for part in &plan.base {
-            let lines = match part {
-                BasePart::Keep(meta) => {
-                    base.push(meta.clone());
-                    continue;
-                }
-                BasePart::Merge(metas) => merge(self.files.entries(metas).await?)
-                    .map_err(|source| CommitError::Contradiction { id: plan.id - 1, source })?,
-                BasePart::AllLive => self.all_live(),
-            };
-            self.write_manifests(&lines, schema_id, attempt, &mut base).await?;
-        }
-        Ok(base)
-    }
-
-    fn all_live(&self) -> Vec<ManifestEntry> {
-        let live = self.state.iter().flat_map(|state| state.live.iter());
-        live.map(|entry| ManifestEntry { kind: EntryKind::Add, entry: entry.clone() }).collect()
-    }
-
-    /// Writes lines as one manifest, or as several of about the size that manifests should have.
-    async fn write_manifests(
-        &mut self,
-        lines: &[ManifestEntry],
-        schema_id: i64,
-        attempt: &mut Attempt,
-        written: &mut Vec<ManifestMeta>,
-    ) -> Result<(), CommitError> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let name = self.names.name("manifest", "");
-        let path = self.files.paths.manifest(&name)?;
-        let bytes = write_entries(lines, *Uuid::new_v4().as_bytes())
-            .map_err(|source| CommitError::Manifest { path: path.clone(), source })?;
-        let size_bytes = bytes.len() as i64;
-        if size_bytes > 2 * MANIFEST_BYTES && lines.len() > 1 {
-            let (first, second) = lines.split_at(lines.len() / 2);
-            Box::pin(self.write_manifests(first, schema_id, attempt, written)).await?;
-            return Box::pin(self.write_manifests(second, schema_id, attempt, written)).await;
-        }
-        let partition_types: Vec<ColumnType> = self
-            .files
-            .paths
-            .partition_columns()
-            .iter()
-            .map(|column| column.column_type.clone())
-            .collect();
-        self.put_file(path, bytes, attempt).await?;
-        written.push(meta_of(name, size_bytes, schema_id, lines, &partition_types)?);
-        Ok(())
-    }
-
-    async fn write_list(
-        &mut self,
-        manifests: &[ManifestMeta],
-        attempt: &mut Attempt,
-    ) -> Result<WrittenList, CommitError> {
-        let name = self.names.name("manifest-list", "");
-        let path = self.files.paths.manifest(&name)?;
-        let bytes = write_list(manifests, *Uuid::new_v4().as_bytes())
-            .map_err(|source| CommitError::Manifest { path: path.clone(), source })?;
-        let size_bytes = bytes.len() as i64;
-        self.put_file(path, bytes, attempt).await?;
-        Ok(WrittenList { name, size_bytes })
-    }
-
-    async fn put_file(
-        &self,
-        path: String,
-        bytes: Vec<u8>,
-        attempt: &mut Attempt,
-    ) -> Result<(), StoreError> {
-        attempt.paths.push(path.clone());
-        self.files.store.put_new(&path, bytes.into()).await
-    }
-
-    /// Deletes the files of an attempt that is known to have failed. What stays behind is an orphan.
-    async fn take_away(&self, attempt: &Attempt) {
-        for path in &attempt.paths {
-            if let Err(error) = self.files.store.delete(path).await {
-                warn!(%error, "a file of a failed commit stays behind until orphans are cleared");
-            }
-        }
-    }
-
-    /// Hints help readers to find a snapshot; they may be wrong, so a failure is no failure.
-    async fn hint(&self, path: &str, id: i64) {
-        if let Err(error) = self.files.store.put(path, Bytes::from(id.to_string())).await {
-            warn!(%error, "the hint stays behind");
-        }
-    }
-
-    /// Sequence numbers go on from here, by partition and bucket: the largest of any live file.
-    pub fn sequence_max(&self) -> BTreeMap<(crate::binary_row::BinaryRow, i32), i64> {
-        let mut largest = BTreeMap::new();
-        for entry in self.state.iter().flat_map(|state| state.live.iter()) {
-            let bucket = (entry.partition.clone(), entry.bucket);
-            let largest = largest.entry(bucket).or_insert(i64::MIN);
-            *largest = entry.file.max_sequence.max(*largest);
-        }
-        largest
     }
 }

@@ -56,21 +56,23 @@ impl LiveFiles {
         }
         match gone.pop_first() {
             None => Ok(Self(live)),
-            Some(FileId { bucket, level, file_name: name, .. }) => {
-                Err(Contradiction::NotThere { name, bucket, level })
-            }
+            Some(id) => Err(not_there(id)),
         }
     }
 
     /// Applies what a commit changed.
-    pub fn apply(&mut self, delta: &[ManifestEntry]) {
+    pub fn apply(&mut self, delta: &[ManifestEntry]) -> Result<(), Contradiction> {
         for line in delta {
             let id = line.entry.id();
             match line.kind {
+                EntryKind::Add if self.0.contains_key(&id) => return Err(added_twice(id)),
                 EntryKind::Add => drop(self.0.insert(id, line.entry.clone())),
-                EntryKind::Delete => drop(self.0.remove(&id)),
+                EntryKind::Delete => {
+                    self.0.remove(&id).ok_or_else(|| not_there(id))?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Is a file of that identity there?
@@ -130,8 +132,7 @@ pub fn merge(lines: Vec<ManifestEntry>) -> Result<Vec<ManifestEntry>, Contradict
             (EntryKind::Delete, Some(place)) => {
                 let added = merged[place].take().map(|line| line.kind);
                 if added != Some(EntryKind::Add) {
-                    let FileId { bucket, level, file_name: name, .. } = id;
-                    return Err(Contradiction::NotThere { name, bucket, level });
+                    return Err(not_there(id));
                 }
                 places.remove(&id);
             }
@@ -147,4 +148,9 @@ pub fn merge(lines: Vec<ManifestEntry>) -> Result<Vec<ManifestEntry>, Contradict
 fn added_twice(id: FileId) -> Contradiction {
     let FileId { bucket, level, file_name: name, .. } = id;
     Contradiction::AddedTwice { name, bucket, level }
+}
+
+fn not_there(id: FileId) -> Contradiction {
+    let FileId { bucket, level, file_name: name, .. } = id;
+    Contradiction::NotThere { name, bucket, level }
 }
