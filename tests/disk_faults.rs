@@ -2,6 +2,7 @@
 //!
 //! The first failed sync or write is final for the log directory: no later acknowledgement, reads
 //! of what is durable go on. A full disk is not final: appends are refused while it lasts.
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use weir_broker::clock::ManualClock;
@@ -29,7 +30,7 @@ fn open(disk: &SimDisk) -> (Arc<LogDir>, Arc<Partition>) {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let (dir, _) = LogDir::open(disk, options, Arc::new(ManualClock::new(1000))).unwrap();
     let topic_id = decode_id("AAAAAAAAAAAAAAAAAAAABw").unwrap();
-    let config = LogConfig { segment_bytes: 4000, ..LogConfig::default() };
+    let config = LogConfig { segment_bytes: 4000, file_delete_delay_ms: 0, ..LogConfig::default() };
     let (partition, recovery) = Partition::open(&dir, "orders", 0, topic_id, config).unwrap();
     assert_eq!(recovery.damage, None);
     (dir, partition)
@@ -112,8 +113,8 @@ fn a_failed_write_is_final_and_leaves_no_trace() {
     let disk = SimDisk::new();
     let (dir, partition) = open(&disk);
     partition.append(&batch(1)).unwrap();
-    disk.set_faults(Faults { fails_writes: true, ..Faults::default() });
-    assert_refused(&partition, "simulated write error");
+    disk.set_faults(Faults { fails_writes: Some(ErrorKind::Other), ..Faults::default() });
+    assert_refused(&partition, "the disk failed");
     disk.set_faults(Faults::default());
     assert_refused(&partition, "offline");
     assert!(dir.failed().is_some());
@@ -130,17 +131,22 @@ fn a_full_disk_refuses_appends_until_there_is_room_again() {
         partition.append(&batch(value)).unwrap();
     }
     dir.sync_now();
-    // When nothing more fits, not even a new segment.
+    // When nothing more fits but what is reserved, not even a new segment.
     disk.set_faults(Faults { capacity_bytes: Some(0), ..Faults::default() });
-    for _ in 0..20 {
-        assert_refused(&partition, "the disk is full");
+    let mut count = 10;
+    while partition.append(&batch(count)).is_ok() {
+        count += 1;
     }
+    for _ in 0..20 {
+        assert_refused(&partition, "no storage space");
+    }
+    dir.sync_now();
     // Then the directory is not given up, and reads go on.
     assert_eq!(dir.failed(), None);
-    assert_eq!(values(&partition), (0..10).collect::<Vec<u8>>());
+    assert_eq!(values(&partition), (0..count).collect::<Vec<u8>>());
     // And with room it goes on where it was.
     disk.set_faults(Faults::default());
-    for value in 10..40 {
+    for value in count..40 {
         assert_eq!(partition.append(&batch(value)).unwrap().base_offset, Offset(value.into()));
     }
     dir.sync_now();
@@ -155,12 +161,8 @@ fn a_disk_that_fills_in_the_middle_of_a_batch_leaves_no_trace_of_it() {
     let disk = SimDisk::new();
     let (dir, partition) = open(&disk);
     partition.append(&batch(1)).unwrap();
-    let used: u64 = {
-        let files = disk.list("orders-0").unwrap();
-        files.iter().map(|name| disk.read(&format!("orders-0/{name}")).unwrap().len() as u64).sum()
-    };
-    // There is room for the reserved blocks' answer, but not for the whole write.
-    disk.set_faults(Faults { capacity_bytes: Some(used + 100), ..Faults::default() });
+    let full = Some(ErrorKind::StorageFull);
+    disk.set_faults(Faults { fails_writes: full, ..Faults::default() });
     assert!(partition.append(&batch(2)).is_err());
     let log = disk.read("orders-0/00000000000000000000.log").unwrap();
     assert_eq!(log.len() as u64, partition.size_bytes());
@@ -168,4 +170,26 @@ fn a_disk_that_fills_in_the_middle_of_a_batch_leaves_no_trace_of_it() {
     partition.append(&batch(3)).unwrap();
     dir.sync_now();
     assert_eq!(values(&partition), [1, 3]);
+}
+
+#[test]
+fn a_full_disk_can_be_cleared() {
+    // Given a disk whose every byte is taken.
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    for value in 0..100 {
+        partition.append(&batch(value)).unwrap();
+    }
+    dir.sync_now();
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes()), ..Faults::default() });
+    while partition.append(&batch(100)).is_ok() {}
+    dir.sync_now();
+    // When records are deleted: for that, too, something must be written.
+    assert_eq!(partition.delete_records_before(Offset(90)).unwrap(), Offset(90));
+    assert!(partition.apply_retention(None).unwrap().segments > 3);
+    // Then there is room again.
+    let appended = partition.append(&batch(101)).unwrap();
+    dir.sync_now();
+    assert!(partition.ends().high_watermark > appended.base_offset);
+    assert_eq!(dir.failed(), None);
 }

@@ -20,6 +20,10 @@ use weir_protocol::records::batch::{BatchHeader, sequence_after};
 /// How many batches of each producer are remembered.
 pub const BATCHES_REMEMBERED: usize = 5;
 
+/// How many producers a log remembers. Above it those go that were silent the longest, and are
+/// then unknown: a flood of ids must not take all memory, and unknown ones may begin anywhere.
+const PRODUCERS_MAX: usize = 100_000;
+
 /// A batch that was appended, as far as a repeat of it must be answered.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct ProducedBatch {
@@ -168,6 +172,9 @@ impl Producers {
         if header.producer_id < 0 || header.is_control() || header.base_sequence < 0 {
             return;
         }
+        if self.by_id.len() >= PRODUCERS_MAX && !self.by_id.contains_key(&header.producer_id) {
+            self.forget_oldest();
+        }
         let epoch = header.producer_epoch;
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer {
             epoch,
@@ -192,6 +199,20 @@ impl Producers {
             } else {
                 -1
             },
+        });
+    }
+
+    /// Forgets the eighth that was silent the longest; so the search is seldom.
+    fn forget_oldest(&mut self) {
+        let mut times: Vec<i64> =
+            self.by_id.values().map(|producer| producer.last_append_ms).collect();
+        let (_, limit_ms, _) = times.select_nth_unstable(PRODUCERS_MAX / 8 - 1);
+        let limit_ms = *limit_ms;
+        let mut excess = PRODUCERS_MAX / 8;
+        self.by_id.retain(|_, producer| {
+            let goes = excess > 0 && producer.last_append_ms <= limit_ms;
+            excess -= usize::from(goes);
+            !goes
         });
     }
 
@@ -301,6 +322,20 @@ mod tests {
         producers.expire(1000 + 501, 500);
         assert!(producers.is_empty());
         assert_eq!(producers.check(&batch(1, 4711, 3, 0)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_flood_of_producers_makes_those_go_that_were_silent_the_longest() {
+        let mut producers = Producers::new(BATCHES_REMEMBERED);
+        let count = i64::try_from(PRODUCERS_MAX).unwrap();
+        for id in 0..=count {
+            // The greater the id, the longer ago.
+            producers.record(&BatchHeader { producer_id: id, ..batch(0, 0, 1, 0) }, count - id);
+        }
+        assert_eq!(producers.len(), PRODUCERS_MAX - PRODUCERS_MAX / 8 + 1);
+        let ids: Vec<i64> = producers.iter().map(|(id, _)| id).collect();
+        assert_eq!((ids[0], ids[ids.len() - 1]), (0, count));
+        assert_eq!(ids[ids.len() - 2], count * 7 / 8 - 1);
     }
 
     #[test]

@@ -48,8 +48,8 @@ struct State {
 pub(crate) struct Faults {
     /// Syncs of files fail.
     pub(crate) fails_syncs: bool,
-    /// Writes fail, half done.
-    pub(crate) fails_writes: bool,
+    /// Writes fail so, half done.
+    pub(crate) fails_writes: Option<ErrorKind>,
     /// What all files together may hold.
     pub(crate) capacity_bytes: Option<u64>,
 }
@@ -64,6 +64,8 @@ enum Node {
 struct File {
     durable: Vec<u8>,
     cached: Vec<u8>,
+    /// Blocks that are taken, from the file's beginning.
+    reserved_bytes: u64,
     /// What leads from the one to the other.
     pending: Vec<Change>,
 }
@@ -150,7 +152,7 @@ impl File {
             _ => chance.random_range(0..=last),
         };
         left.resize(sizes[kept], 0);
-        File { durable: left.clone(), cached: left, pending: Vec::new() }
+        File { durable: left.clone(), cached: left, ..File::default() }
     }
 }
 
@@ -229,6 +231,11 @@ impl SimDisk {
         self.lock().faults = faults;
     }
 
+    /// Bytes of all files that have a name.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
     /// The disk as it is now.
     pub(crate) fn image(&self) -> Image {
         self.lock().image.clone()
@@ -305,16 +312,25 @@ impl State {
         Ok(())
     }
 
+    /// Bytes of all files that have a name.
     fn used_bytes(&self) -> u64 {
-        let size = |node: &Arc<Node>| match node.as_ref() {
-            Node::File(file) => file.cached.len() as u64,
-            Node::Folder(_) => 0,
+        let size = |id: &u64| match self.image.nodes.get(id).map(AsRef::as_ref) {
+            Some(Node::File(file)) => file.reserved_bytes.max(file.cached.len() as u64),
+            _ => 0,
         };
-        self.image.nodes.values().map(size).sum()
+        let folders = self.image.nodes.values().filter_map(|node| match node.as_ref() {
+            Node::Folder(folder) => Some(folder.cached.values()),
+            Node::File(_) => None,
+        });
+        folders.flatten().map(size).sum()
     }
 
-    fn has_room(&self, bytes: u64) -> bool {
-        self.faults.capacity_bytes.is_none_or(|capacity| self.used_bytes() + bytes <= capacity)
+    /// Whether a file may take blocks up to `end`.
+    fn has_room(&self, node: u64, end: u64) -> bool {
+        let file = self.file(node);
+        let more = end.saturating_sub(file.reserved_bytes.max(file.cached.len() as u64));
+        let capacity = self.faults.capacity_bytes;
+        more == 0 || capacity.is_none_or(|capacity| self.used_bytes() + more <= capacity)
     }
 }
 
@@ -394,18 +410,22 @@ impl DiskFile for SimFile {
         Ok(self.lock().file(self.node).cached.len() as u64)
     }
 
-    fn allocate(&self, _position: u64, bytes: u64) -> Result<()> {
-        // Reserved blocks leave no trace that a cut could take.
-        if self.lock().has_room(bytes) { Ok(()) } else { Err(ErrorKind::StorageFull.into()) }
+    fn allocate(&self, position: u64, bytes: u64) -> Result<()> {
+        // Reserved blocks leave no trace that a cut could take, so this is no operation.
+        let mut state = self.lock();
+        if !state.has_room(self.node, position + bytes) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let file = state.file_mut(self.node);
+        file.reserved_bytes = file.reserved_bytes.max(position + bytes);
+        Ok(())
     }
 
     fn write_at(&self, position: u64, parts: &[&[u8]]) -> Result<()> {
         let mut state = self.lock();
         let mut bytes = parts.concat();
-        let mut error = None;
-        if state.faults.fails_writes {
-            error = Some(Error::other("simulated write error"));
-        } else if !state.has_room(bytes.len() as u64) {
+        let mut error = state.faults.fails_writes.map(Error::from);
+        if error.is_none() && !state.has_room(self.node, position + bytes.len() as u64) {
             error = Some(ErrorKind::StorageFull.into());
         }
         if error.is_some() {
@@ -445,6 +465,7 @@ impl DiskFile for SimFile {
         let size_bytes = usize::try_from(size_bytes).expect("files are small");
         let file = state.file_mut(self.node);
         file.cached.resize(size_bytes, 0);
+        file.reserved_bytes = size_bytes as u64;
         file.pending.push(Change::Truncate { size_bytes });
         state.count();
         Ok(())

@@ -68,10 +68,10 @@ impl Log {
         if count == 0 {
             return Ok(Retired::default());
         }
-        if count == segments.len() {
-            self.roll(&mut appender)?;
-        }
-        let start = self.segments()[count].base_offset();
+        let start = match segments.get(count) {
+            Some(first) => first.base_offset(),
+            None => self.roll(&mut appender)?.base_offset(),
+        };
         if start > self.point.log_start() {
             self.advance_start(start)?;
         }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! .lock  meta.properties  recovery-point-offset-checkpoint  log-start-offset-checkpoint
+//! .reserve                   blocks for a full disk
 //! .kafka_cleanshutdown       there only between an orderly stop and the next start
 //! <topic>-<partition>/       see `names`
 //! ```
@@ -12,6 +13,7 @@
 //! - A log's start is durable before anyone learns of it.
 mod claim;
 pub mod options;
+mod reserve;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -134,6 +136,7 @@ impl LogDir {
             logs: Mutex::new(logs),
             thread: Mutex::default(),
         });
+        reserve::keep(dir.disk.as_ref());
         if options.sync_driver == SyncDriver::Thread {
             dir.start_thread()?;
         }
@@ -184,7 +187,9 @@ impl LogDir {
     /// When that cannot be written.
     pub fn checkpoint(&self) -> Result<(), LogError> {
         self.check()?;
-        self.write_recovery_points(&mut self.lock())
+        self.write_recovery_points(&mut self.lock())?;
+        reserve::keep(self.disk.as_ref());
+        Ok(())
     }
 
     /// Syncs and seals every log and leaves the clean-shutdown marker. Nothing can be appended
@@ -295,11 +300,15 @@ impl LogDir {
     pub(super) fn forget(&self, log: &(String, i32)) -> Result<(), LogError> {
         let mut logs = self.lock();
         logs.open.remove(log);
-        if logs.starts.remove(log).is_some() {
-            self.write_offsets(LOG_STARTS, &logs.starts)?;
+        // In memory only once it is durable: else the next attempt would find nothing to do.
+        let (mut starts, mut points) = (logs.starts.clone(), logs.recovery_points.clone());
+        if starts.remove(log).is_some() {
+            self.write_offsets(LOG_STARTS, &starts)?;
+            logs.starts = starts;
         }
-        if logs.recovery_points.remove(log).is_some() {
-            self.write_offsets(RECOVERY_POINTS, &logs.recovery_points)?;
+        if points.remove(log).is_some() {
+            self.write_offsets(RECOVERY_POINTS, &points)?;
+            logs.recovery_points = points;
         }
         Ok(())
     }
@@ -318,7 +327,13 @@ impl LogDir {
     }
 
     fn write_offsets(&self, path: &str, offsets: &Offsets) -> Result<(), LogError> {
-        self.written("write", path, self.disk.replace(path, &checkpoint::write_offsets(offsets)))
+        let bytes = checkpoint::write_offsets(offsets);
+        let mut result = self.disk.replace(path, &bytes);
+        if result.as_ref().is_err_and(is_full) && reserve::spend(self.disk.as_ref()) {
+            // Without this nothing could be deleted from a full disk.
+            result = self.disk.replace(path, &bytes);
+        }
+        self.written("write", path, result)
     }
 
     fn start_thread(self: &Arc<Self>) -> Result<(), LogError> {
