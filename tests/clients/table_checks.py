@@ -251,7 +251,28 @@ class TableCheck:
         json.loads(out)
         code, out, error = weir.command("table", "verify", case.table, *where)
         equal(code, 0, f"weir table verify: {out} {error}")
-        return out.strip().splitlines()[-1][:120] if out.strip() else None
+        verified = out.strip().splitlines()[-1][:120] if out.strip() else None
+        for format in ("table", "csv"):
+            code, _, error = weir.command("table", "read", case.table, *where, "--format", format, "--limit", "5")
+            equal(code, 0, f"weir table read --format {format}: {error}")
+        if len(self.model.rows) < 20_000:
+            self.read_by_weir(where)
+        return verified
+
+    def read_by_weir(self, where):
+        """`weir table read` gives the same keys, as JSON."""
+        arguments = ["table", "read", self.case.table, *where, "--format", "json", "--limit", "100000"]
+        code, out, error = self.weir.command(*arguments)
+        equal(code, 0, f"weir table read: {error}")
+        rows = [json.loads(line) for line in out.split("\n") if line]  # U+2028 ends no line here
+        equal(len(rows), sum(1 for _ in self.model_rows()), "rows of weir table read")
+        if self.case.primary_key:
+            keys = {tuple(row[name] for name in self.case.primary_key) for row in rows}
+            equal(keys, set(self.model.rows), "keys of weir table read")
+
+    def model_rows(self):
+        rows = self.model.rows
+        return rows if self.case.primary_key else rows.elements()
 
     def run(self, checks):
         name = f"table/{self.case.name}"
