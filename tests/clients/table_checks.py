@@ -531,6 +531,58 @@ def expired(weir, client):
     return f"snapshots {ids[0]} to {ids[-1]} remain"
 
 
+def small_table(weir, client, name, partitions=1):
+    """A table of two columns, its check and its model, without records yet."""
+    case = Case(name=name, schema="id INT NOT NULL, n INT", primary_key=("id",), records=[], partitions=partitions)
+    check = TableCheck(case, weir, [client], None)
+    client.create_topic(case.topic, partitions, case.configs())
+    return case, check, Table(check.columns, case.primary_key)
+
+
+def grown(weir, client):
+    """A topic that gets more partitions, and settings that change, under a table: nothing is left out."""
+    case, check, model = small_table(weir, client, "grown")
+    for step, partitions in enumerate((1, 3, 4)):
+        if step:
+            client.create_partitions(case.topic, partitions)
+            client.alter_config(case.topic, "table.commit.interval.ms", str(100 + step))
+            wait_until(lambda: client.topics().get(case.topic) == partitions, 10, "more partitions")
+        case.partitions = partitions
+        for partition in range(partitions):
+            rows = [{"id": n, "n": step} for n in range(partition * 100, partition * 100 + 50 + step)]
+            records = [Record(None, as_json(row)) for row in rows]
+            client.produce(case.topic, partition, records)
+            for record in records:
+                model.fold_json(None, record.value)
+        check.await_fold()
+    model.compare(model.gather(check.rows_of(check.pypaimon_table().new_read_builder())), "after growth")
+
+
+def made_again(weir, client):
+    """A topic that was deleted and made again is another log: it is refused, and the table stays as it was."""
+    case, check, model = small_table(weir, client, "made_again")
+    records = [Record(None, as_json({"id": n, "n": 1})) for n in range(50)]
+    client.produce(case.topic, 0, records)
+    check.await_fold()
+    for record in records:
+        model.fold_json(None, record.value)
+    client.delete_topic(case.topic)
+    wait_until(lambda: case.topic not in client.topics(), 10, "the topic is gone")
+    client.create_topic(case.topic, 1, case.configs())
+    wait_until(lambda: client.topics().get(case.topic) == 1, 10, "the topic is there again")
+    client.produce(case.topic, 0, [Record(None, as_json({"id": n, "n": 2})) for n in range(80)])
+
+    def error():
+        states = json.loads(weir.page("/v1/tables"))
+        states = states["tables"] if isinstance(states, dict) else states
+        found = [state for state in states if state.get("name", state.get("table")) == case.table]
+        return found and any("error" in key.lower() and value for key, value in found[0].items()) and found
+
+    said = wait_until(error, 60, lambda: f"no error is shown: {weir.page('/v1/tables')}")
+    model.compare(model.gather(check.rows_of(check.pypaimon_table().new_read_builder())), "the old table")
+    return next(str(value)[:160] for key, value in said[0].items() if "error" in key.lower() and value)
+
+
 def inferred(weir, client):
     """Without `table.schema` the columns come from the records, and new fields become columns."""
     configs = {
@@ -558,6 +610,8 @@ def run_table_checks(checks, weir, adapters, kcat):
     checks.run("table/quarantined", quarantined, weir, client)
     checks.run("table/expired", expired, weir, client)
     checks.run("table/inferred", inferred, weir, client)
+    checks.run("table/grown", grown, weir, client)
+    checks.run("table/made-again", made_again, weir, client)
     for case in itertools.chain(sample_cases(), other_cases()):
         if checks.wanted in f"table/{case.name}/" or f"table/{case.name}/" in checks.wanted:
             TableCheck(case, weir, adapters, kcat).run(checks)
