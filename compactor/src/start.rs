@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::source::cluster::Cluster;
 use crate::status::{Board, TableStatus};
 use crate::store::{Store, StoreError};
-use crate::table::Shared;
+use crate::table::shared::Shared;
 use crate::tables::Tables;
 
 /// Why the compactor cannot start: one line.

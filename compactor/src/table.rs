@@ -20,32 +20,25 @@ pub mod fault;
 mod flush;
 mod intake;
 mod janitor;
+pub mod lives;
 mod merges;
 pub mod opening;
 mod report;
+pub mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 use weir_protocol::records::Offset;
 use weir_protocol::table::column::Column;
-use weir_protocol::table::settings::TableSettings;
 
-use crate::clock::Clock;
 use crate::committer::Committer;
-use crate::config::Config;
 use crate::lineage::Lineage;
-use crate::metrics::Metrics;
 use crate::schema::evolution::evolve;
-use crate::source::cluster::Cluster;
 use crate::source::{Answered, Source};
-use crate::status::StatusCell;
-use crate::store::Store;
 use crate::table::courtesy::Courtesy;
 use crate::table::fault::Fault;
 use crate::table::flush::{Writing, Written};
@@ -54,100 +47,14 @@ use crate::table::janitor::{Janitor, Keeping};
 use crate::table::merges::{Merged, Merges};
 use crate::table::opening::{COMMIT_USER, begin_fold, open, schema_of};
 use crate::table::report::Report;
-
-const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_secs(10);
-/// A batch that fails its checksum so often in a row is a bad one for good.
-const DAMAGED_READS_MAX: u32 = 3;
-
-/// What all tables share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Every knob.
-    pub config: Config,
-    /// Where records come from.
-    pub cluster: Cluster,
-    /// Where tables live.
-    pub store: Store,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// One permit for each compaction that may run.
-    pub compactions: Arc<Semaphore>,
-    /// Tables that run: each has an equal share of the memory.
-    pub table_count: Arc<AtomicUsize>,
-}
-
-impl Shared {
-    /// What the rows of one table may take. While they are flushed they are there twice.
-    fn memory_share(&self) -> usize {
-        let tables = self.table_count.load(Ordering::Relaxed).max(1);
-        self.config.memory_bytes / 2 / tables
-    }
-}
-
-/// A topic that is a table, as the cluster and our config say now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Declared {
-    /// The topic.
-    pub topic: String,
-    /// Its id; nil where the cluster has no ids.
-    pub topic_id: Uuid,
-    /// Its partitions.
-    pub partitions: Vec<i32>,
-    /// The log is compacted: offsets may be missing between its batches.
-    pub has_holes: bool,
-    /// What the table is to be.
-    pub settings: TableSettings,
-}
+use crate::table::shared::{Declared, Shared};
 
 /// Why a life ended in good order.
 enum End {
+    /// Told to stop.
     Stopped,
+    /// The declaration has changed.
     Redeclared,
-}
-
-/// Runs a table until told to stop; a new declaration begins a new life.
-pub async fn run(
-    shared: Arc<Shared>,
-    status: StatusCell,
-    mut declared: watch::Receiver<Declared>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let _counted = Counted::new(&shared.table_count);
-    let (name, topic) = status.update(|status| (status.name.clone(), status.topic.clone()));
-    let metrics = shared.metrics.table(&name, &topic);
-    let report = Report { name, status, metrics, clock: Arc::clone(&shared.clock) };
-    let mut back_off = BACK_OFF_FIRST;
-    let mut damaged: Option<(DamagedPlace, u32)> = None;
-    loop {
-        let commits_before = report.metrics.commits.get();
-        let given_up = damaged.filter(|(_, reads)| *reads >= DAMAGED_READS_MAX);
-        let given_up = given_up.map(|(place, _)| place);
-        let fault = match live(&shared, &report, given_up, &mut declared, &mut stop).await {
-            Ok(End::Stopped) => return report.stopped(),
-            Ok(End::Redeclared) => continue,
-            Err(fault) => fault,
-        };
-        report.failed(&fault);
-        if let Fault::Damaged(place) = fault {
-            let reads = damaged.filter(|(known, _)| *known == place).map_or(0, |(_, reads)| reads);
-            damaged = Some((place, reads + 1));
-        }
-        if report.metrics.commits.get() > commits_before {
-            back_off = BACK_OFF_FIRST;
-        }
-        tokio::select! {
-            end = interrupted(&mut declared, &mut stop) => match end {
-                End::Stopped => return report.stopped(),
-                End::Redeclared => back_off = BACK_OFF_FIRST,
-            },
-            () = tokio::time::sleep(back_off), if !fault.waits_for_change() => {
-                back_off = (back_off * 2).min(BACK_OFF_MAX);
-            }
-        }
-    }
 }
 
 /// One life of a table.
@@ -175,7 +82,7 @@ async fn live(
     };
     let second = Committer::open(shared.store.clone(), writing.paths.clone(), COMMIT_USER).await?;
     let clock = Arc::clone(&shared.clock);
-    let _janitor = Janitor::start(second, keeping, clock, report.metrics.clone());
+    let janitor = Janitor::start(second, keeping, clock, report.metrics.clone());
     let courtesy = Courtesy::start(&shared.cluster, &shared.config.group_id, &now.topic);
     let mut life = Life {
         shared: Arc::clone(shared),
@@ -192,7 +99,8 @@ async fn live(
     }
     let ended = life.fold_on(source, declared, stop).await;
     let finished = life.finish(ended.as_ref().err()).await;
-    finished.and(ended)
+    janitor.finish().await;
+    ended.and_then(|end| finished.map(|()| end))
 }
 
 /// The parts of a life.
@@ -420,20 +328,4 @@ async fn interrupted(
 
 fn lost() -> Fault {
     Fault::Defect("the rows in memory were lost with a thread".into())
-}
-
-/// Counts a table while it runs.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -15,7 +15,8 @@ use weir_protocol::table::settings::{TableName, TableSettings};
 use crate::source::client::ClientError;
 use crate::source::cluster::Cluster;
 use crate::status::{Board, State, StatusCell, TableStatus};
-use crate::table::{self, Declared, Shared};
+use crate::table::lives;
+use crate::table::shared::{Declared, Shared};
 
 /// What became of a topic's `table.*` settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl Tables {
         let (declared, declared_receiver) = watch::channel(declared);
         let (stop, stop_receiver) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
-        let task = tokio::spawn(table::run(shared, status, declared_receiver, stop_receiver));
+        let task = tokio::spawn(lives::run(shared, status, declared_receiver, stop_receiver));
         self.running.insert(topic, Running { name, declared, stop, task });
     }
 

@@ -350,6 +350,7 @@ impl Client {
     /// A new producer id with its epoch, for idempotent batches.
     pub async fn init_producer_id(&self) -> Result<(i64, i16), ClientError> {
         let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
             .with_transaction_timeout_ms(60_000)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);

@@ -20,7 +20,7 @@ use crate::lineage::LastBatch;
 use crate::quarantine::QuarantinedRecord;
 use crate::row::Row;
 use crate::source::{BatchKind, Fetched};
-use crate::table::Declared;
+use crate::table::shared::Declared;
 
 /// What a batch may become when it is decompressed.
 pub(super) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;

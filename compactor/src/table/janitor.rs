@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::clock::Clock;
 use crate::committer::{CommitError, Committer};
 use crate::metrics::TableMetrics;
@@ -18,14 +20,11 @@ pub(super) struct Keeping {
     pub(super) orphan_age_ms: u64,
 }
 
-/// A task that expires snapshots and deletes orphans now and then. Dropping it ends it.
+/// A task that expires snapshots and deletes orphans now and then.
 #[derive(Debug)]
-pub(super) struct Janitor(tokio::task::JoinHandle<()>);
-
-impl Drop for Janitor {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+pub(super) struct Janitor {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Janitor {
@@ -35,7 +34,18 @@ impl Janitor {
         clock: Arc<dyn Clock>,
         metrics: TableMetrics,
     ) -> Self {
-        Self(tokio::spawn(clean(committer, keeping, clock, metrics)))
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(clean(committer, keeping, clock, metrics, stopped));
+        Self { stop, task }
+    }
+
+    /// Lets it end what it has begun: an expiry that is cut short leaves snapshots that cannot be
+    /// read any more, until the next one ends it.
+    pub(super) async fn finish(self) {
+        let _ = self.stop.send(true);
+        if let Err(error) = self.task.await {
+            tracing::error!("the expiry of snapshots failed: {error}");
+        }
     }
 }
 
@@ -44,13 +54,17 @@ async fn clean(
     keeping: Keeping,
     clock: Arc<dyn Clock>,
     metrics: TableMetrics,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let between = |kept_ms: u64, (least, most)| kept_ms.div_ceil(4).clamp(least, most);
     let expiry_ms = between(keeping.snapshot_retain_ms, EXPIRY_INTERVAL_MS);
     let orphans_ms = between(keeping.orphan_age_ms, ORPHANS_INTERVAL_MS);
     let mut orphans_due_ms = clock.now_ms() + orphans_ms as i64;
     loop {
-        tokio::time::sleep(Duration::from_millis(expiry_ms.min(orphans_ms))).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(expiry_ms.min(orphans_ms))) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
         if let Err(error) = expire(&mut committer, &keeping, &*clock, &metrics).await {
             tracing::warn!("{}: nothing expired: {error}", committer.paths().root());
         }

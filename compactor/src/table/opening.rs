@@ -26,7 +26,7 @@ use crate::status::{State, StatusCell};
 use crate::table::fault::Fault;
 use crate::table::flush::Writing;
 use crate::table::intake::{DECOMPRESSED_BYTES_MAX, Intake};
-use crate::table::{Declared, Shared};
+use crate::table::shared::{Declared, Shared};
 
 /// The user under whose name our snapshots stand.
 pub const COMMIT_USER: &str = "weir";

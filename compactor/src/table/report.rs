@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use weir_protocol::records::Offset;
 
@@ -14,6 +15,9 @@ use crate::status::{LevelFiles, State, StatusCell};
 use crate::table::fault::Fault;
 use crate::table::flush::Written;
 
+/// After so long without bad records the next ones are worth a line in the log.
+const QUARANTINE_QUIET_MS: i64 = 60_000;
+
 /// Where a table's facts go.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
@@ -21,6 +25,8 @@ pub(super) struct Report {
     pub(super) status: StatusCell,
     pub(super) metrics: TableMetrics,
     pub(super) clock: Arc<dyn Clock>,
+    /// When a commit set records aside last.
+    pub(super) quarantine_told_ms: Arc<AtomicI64>,
 }
 
 impl Report {
@@ -80,9 +86,13 @@ impl Report {
             status.freshness_ms = Some(freshness_ms);
             status.last_commit_ms = Some(written.ended_ms);
         });
+        // One line for a stretch of bad records, not one for each commit.
         if written.quarantined > 0 {
-            let (table, records) = (&self.name, written.quarantined);
-            tracing::warn!(table, records, "records set aside in the table's quarantine");
+            let last_ms = self.quarantine_told_ms.swap(written.ended_ms, Ordering::Relaxed);
+            if written.ended_ms.saturating_sub(last_ms) >= QUARANTINE_QUIET_MS {
+                let (table, records) = (&self.name, written.quarantined);
+                tracing::warn!(table, records, "records are set aside in the table's quarantine");
+            }
         }
     }
 
