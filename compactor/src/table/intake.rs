@@ -373,3 +373,6 @@ impl OpenBatch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
