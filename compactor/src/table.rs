@@ -67,7 +67,7 @@ async fn live(
 ) -> Result<End, Fault> {
     let now = declared.borrow_and_update().clone();
     let opened = tokio::select! {
-        opened = open(shared, &now, &report.status) => opened?,
+        opened = open(shared, &now, report) => opened?,
         end = interrupted(declared, stop) => return Ok(end),
     };
     let opening::Opened { writing, mut intake, live, source, bounds } = opened;

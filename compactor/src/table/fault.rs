@@ -106,6 +106,16 @@ impl Fault {
         }
     }
 
+    /// What is wrong, and what a person can do where only a person can.
+    pub(super) fn with_remedy(&self) -> String {
+        match self.state() {
+            State::Gap | State::Refused => format!(
+                "{self}; with another table.name the log as it is now is folded into a new table"
+            ),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether only a person can help: nothing is tried before something changes.
     pub(super) fn waits_for_change(&self) -> bool {
         matches!(self.state(), State::Halted | State::Invalid)

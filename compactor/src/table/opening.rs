@@ -22,10 +22,11 @@ use crate::schema::TableSchema;
 use crate::schema::evolution::evolve;
 use crate::source::cluster::Cluster;
 use crate::source::{self, Bounds, Source};
-use crate::status::{State, StatusCell};
+use crate::status::State;
 use crate::table::fault::Fault;
 use crate::table::flush::Writing;
 use crate::table::intake::{DECOMPRESSED_BYTES_MAX, Intake};
+use crate::table::report::Report;
 use crate::table::shared::{Declared, Shared};
 
 /// The user under whose name our snapshots stand.
@@ -48,12 +49,16 @@ pub(super) struct Opened {
 pub(super) async fn open(
     shared: &Shared,
     declared: &Declared,
-    status: &StatusCell,
+    report: &Report,
 ) -> Result<Opened, Fault> {
     let Declared { topic, topic_id, partitions, settings, .. } = declared;
     let name = &settings.name;
     let paths = TablePaths::new(&name.database, &name.table, Vec::new())?;
     let mut committer = Committer::open(shared.store.clone(), paths, COMMIT_USER).await?;
+    if let Some(latest) = committer.latest() {
+        // Said at once: whatever is wrong with the log, the table is there and can be read.
+        report.snapshot(latest);
+    }
     let lineage = committer.lineage()?.unwrap_or_else(|| Lineage {
         topic: topic.clone(),
         topic_id: *topic_id,
@@ -70,7 +75,7 @@ pub(super) async fn open(
     let bounds = source::bounds(&cluster, topic, *topic_id, partitions).await?;
     let checkpoint = committer.checkpoint()?;
     check_log(&cluster, declared, &lineage, &checkpoint, &bounds).await?;
-    agree_on_schema(shared, declared, status, &mut committer, &bounds).await?;
+    agree_on_schema(shared, declared, report, &mut committer, &bounds).await?;
     let next = next_offsets(&checkpoint, &bounds);
     let (decoder, fold) = begin_fold(settings, &committer, lineage, next.clone()).await?;
     let epoch = committer.epoch()? + 1;
@@ -163,7 +168,7 @@ async fn check_log(
 async fn agree_on_schema(
     shared: &Shared,
     declared: &Declared,
-    status: &StatusCell,
+    report: &Report,
     committer: &mut Committer,
     bounds: &BTreeMap<i32, Bounds>,
 ) -> Result<(), Fault> {
@@ -172,7 +177,7 @@ async fn agree_on_schema(
     let Some(held) = committer.schema().cloned() else {
         let columns = match &settings.columns {
             Some(columns) => columns.clone(),
-            None => infer(shared, declared, status, bounds).await?,
+            None => infer(shared, declared, report, bounds).await?,
         };
         let partition_count = u32::try_from(declared.partitions.len()).unwrap_or(u32::MAX);
         let schema = TableSchema::from_settings(settings, &columns, partition_count, now_ms)?;
@@ -225,10 +230,10 @@ fn check_same_table(settings: &TableSettings, held: &TableSchema) -> Result<(), 
 async fn infer(
     shared: &Shared,
     declared: &Declared,
-    status: &StatusCell,
+    report: &Report,
     bounds: &BTreeMap<i32, Bounds>,
 ) -> Result<Vec<Column>, Fault> {
-    status.update(|status| status.state = State::WaitingForRecords);
+    report.status.update(|status| status.state = State::WaitingForRecords);
     let next = bounds.iter().map(|(partition, bounds)| (*partition, bounds.start)).collect();
     let Declared { topic, topic_id, settings, .. } = declared;
     let mut source = Source::open(&shared.cluster, topic, *topic_id, &next).await?;

@@ -47,6 +47,7 @@ impl Report {
             status.offsets =
                 bounds.iter().map(|(partition, it)| (*partition, it.start.0)).collect();
         });
+        // The snapshot was told before; partitions that it does not know begin at their start.
         if let Some(snapshot) = snapshot {
             self.snapshot(snapshot);
         }
@@ -121,7 +122,7 @@ impl Report {
 
     /// A life has ended; the same failure again is not logged again.
     pub(super) fn failed(&self, fault: &Fault) {
-        let error = fault.to_string();
+        let error = fault.with_remedy();
         let is_new = self.status.update(|status| {
             status.state = fault.state();
             status.last_error.replace(error.clone()).as_ref() != Some(&error)
@@ -138,7 +139,8 @@ impl Report {
         self.status.update(|status| status.state = State::Stopped);
     }
 
-    fn snapshot(&self, snapshot: &Snapshot) {
+    /// What a snapshot holds.
+    pub(super) fn snapshot(&self, snapshot: &Snapshot) {
         self.metrics.snapshot_id.set(snapshot.id);
         self.status.update(|status| {
             // Commits of rows and of merged files may be told in another order than they were made.
