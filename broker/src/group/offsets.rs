@@ -280,3 +280,55 @@ fn batch_of(changes: &[Change], now_ms: i64) -> RecordBatch {
     }
     RecordBatch::parse(builder.finish()).expect("the builder makes whole batches")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::disk::Disk;
+    use crate::disk::os::OsDisk;
+    use crate::log::dir::LogDir;
+    use crate::log::dir::options::LogDirOptions;
+    use crate::metrics::Metrics;
+
+    const MINUTE_MS: i64 = 60_000;
+
+    #[tokio::test]
+    async fn an_offset_expires_when_nobody_commits_it_again_for_too_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let clock = Arc::new(SystemClock);
+        let (logs, _) = LogDir::open(disk.clone(), LogDirOptions::default(), clock).unwrap();
+        let mut config = Config::default();
+        for (name, value) in [
+            ("offsets.retention.minutes", "10"),
+            ("offsets.topic.segment.bytes", "1048576"),
+            ("log.segment.bytes", "1048576"),
+        ] {
+            config.set(name, value).unwrap();
+        }
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let catalog = Catalog::open(disk, logs.clone(), config.clone(), metrics).unwrap();
+        catalog.create("t", 2, BTreeMap::new()).unwrap();
+        let topic = internal_topic(&catalog, &config).unwrap();
+        let offsets = Offsets::open(&catalog).unwrap();
+        let change = |partition: i32, commit_ms: i64| {
+            let key = OffsetKey { group: "g".into(), topic: "t".into(), partition };
+            let metadata = String::new();
+            (key, Some(Committed { offset: 7, leader_epoch: 0, metadata, commit_ms }))
+        };
+        offsets.commit(&topic, "g", vec![change(0, 0)], 0).await.unwrap();
+        let later = vec![change(1, 5 * MINUTE_MS)];
+        offsets.commit(&topic, "g", later, 5 * MINUTE_MS).await.unwrap();
+        let at_the_end = 10 * MINUTE_MS;
+        assert_eq!(offsets.expire(&catalog, &config, at_the_end).await.unwrap(), 0);
+        assert_eq!(offsets.expire(&catalog, &config, at_the_end + 1).await.unwrap(), 1);
+        assert_eq!(offsets.committed("g", "t", 0), None);
+        assert!(offsets.committed("g", "t", 1).is_some());
+        // What is read back from the topic is the same.
+        let read_back = Offsets::open(&catalog).unwrap();
+        assert_eq!(read_back.all(), offsets.all());
+        logs.close().unwrap();
+    }
+}

@@ -113,6 +113,20 @@ impl Client {
         self.receive::<R>(version, id).await
     }
 
+    /// An answer, unless the connection ends first.
+    pub(crate) async fn try_call<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Option<R::Response> {
+        self.correlation_id += 1;
+        let frame = frame(version, self.correlation_id, request);
+        self.stream.write_all(&frame).await.ok()?;
+        let mut answer = self.try_frame().await.ok()?;
+        ResponseHeader::decode(&mut answer, R::Response::header_version(version)).ok()?;
+        R::Response::decode(&mut answer, version).ok()
+    }
+
     pub(crate) async fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let created = self.try_create(name, partitions, configs).await;
         assert_eq!(created.error_code, 0, "{:?}", created.error_message);

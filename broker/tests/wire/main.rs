@@ -6,6 +6,7 @@ mod every_version;
 mod hostile;
 mod http;
 mod lifecycle;
+mod limits;
 mod offsets;
 mod produce_fetch;
 mod retention;

@@ -138,3 +138,32 @@ async fn a_topic_that_is_made_again_has_no_offsets_of_the_old_one() {
     assert_eq!(committed(&mut client, "other").await.0, 5);
     broker.stop().await.expect("a clean stop");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_of_offsets_does_not_grow_for_ever_and_forgets_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = config(folder.path());
+    settings.set("offsets.retention.check.interval.ms", "50").expect("valid");
+    let broker = RunningBroker::start(settings).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    client.create("quiet", 1, &[]).await;
+    let response = client.call(8, &commit("quiet", 0, 3, "early")).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    let long = "m".repeat(4000);
+    let mut offset = 0;
+    while client.list_offset("__consumer_offsets", -2).await.offset == 0 {
+        offset += 1;
+        assert!(offset < 20_000, "it was never rewritten");
+        let response = client.call(8, &commit("t", 0, offset, &long)).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
+    drop(client);
+    broker.stop().await.expect("a clean stop");
+
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts again");
+    let mut client = Client::of(&broker).await;
+    assert_eq!(committed(&mut client, "t").await, (offset, 3, long));
+    assert_eq!(committed(&mut client, "quiet").await, (3, 3, "early".to_owned()));
+    broker.stop().await.expect("a clean stop");
+}

@@ -40,6 +40,39 @@ async fn what_was_produced_is_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn old_segments_are_read_like_new_ones_in_every_mode() {
+    for (read_mode, durability) in [("mmap", "fsync"), ("pread", "fsync"), ("mmap", "os")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        config.set("read.mode", read_mode).expect("valid");
+        config.set("log.durability", durability).expect("valid");
+        let broker = RunningBroker::start(config).await.expect("it starts");
+        let mut client = Client::of(&broker).await;
+        client.create("t", 1, &[("segment.bytes", "16384")]).await;
+        let sent: Vec<_> = (0..60).map(|index| (index, format!("{index:01000}"))).collect();
+        for (_, value) in &sent {
+            assert_eq!(client.produce("t", batch(&[value])).await.error_code, 0);
+        }
+        let mut read = Vec::new();
+        while read.len() < sent.len() {
+            let fetched = client.fetch("t", read.len() as i64).await;
+            assert_eq!(fetched.error_code, 0);
+            let values = values(&fetched);
+            assert!(!values.is_empty(), "{read_mode}: nothing at {}", read.len());
+            read.extend(values);
+        }
+        assert_eq!(read, sent, "{read_mode} {durability}");
+        // Waiting for what is new works the same way.
+        let id = client.send(12, &fetch_request("t", 0, 60, 60_000)).await;
+        let mut producer = Client::of(&broker).await;
+        producer.produce("t", batch(&["new"])).await;
+        let response = client.receive::<FetchRequest>(12, id).await;
+        assert_eq!(values(&response.responses[0].partitions[0]), [(60, "new".to_owned())]);
+        broker.stop().await.expect("a clean stop");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_fetch_wakes_when_a_record_comes() {
     let (_folder, broker) = broker().await;
     let mut consumer = Client::of(&broker).await;
