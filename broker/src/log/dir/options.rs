@@ -24,7 +24,7 @@ pub enum ReadMode {
 pub enum SyncDriver {
     /// A thread of the directory.
     Thread,
-    /// Whoever calls [`LogDir::sync_now`]: simulations.
+    /// Whoever calls `LogDir::sync_now`: simulations.
     Caller,
 }
 
