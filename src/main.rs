@@ -1,2 +1,78 @@
-//! Weir.
-fn main() {}
+//! `weir`: one command for all of it.
+//!
+//! Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do),
+//! 2 wrong usage, 3 `table verify` found that table and log differ.
+
+mod failure;
+mod serve;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// The Dynamic Table as a server: a Kafka-compatible log, and the Paimon tables folded from it.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weir demo                        a sample of real change records becomes tables, step by step
+  weir up                          broker and compactor in one process, data under ./data
+  weir table list                  which tables there are
+  weir table read default.orders   the rows of one
+
+WEIR_LOG sets what is logged to standard error: error, warn, info (the default), debug, trace.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run broker and compactor in one process.
+    Up(serve::Up),
+    /// Run the broker alone: the log.
+    Broker(weir_broker::arguments::Arguments),
+    /// Run the compactor alone, beside any Kafka-compatible cluster: the tables.
+    Compactor(weir_compactor::arguments::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::new(format!("threads cannot be started: {error}"))),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(failure) => fail(&failure),
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(up) => serve::up(&up).await?,
+        Command::Broker(arguments) => serve::broker(&arguments).await?,
+        Command::Compactor(arguments) => serve::compactor(&arguments).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    // A reader that has seen enough (`weir table read | head`) is no failure.
+    if failure.is_closed_pipe() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("weir: {failure}");
+    ExitCode::FAILURE
+}

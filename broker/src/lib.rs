@@ -8,6 +8,7 @@
 //! them; `start` puts everything together, and `admin` and `housekeeping` look after it.
 pub mod admin;
 pub mod api;
+pub mod arguments;
 pub mod broker;
 pub mod catalog;
 pub mod clock;

@@ -1,6 +1,7 @@
 //! What the log becomes: topics folded into Paimon tables of Parquet files.
 
 pub mod admin;
+pub mod arguments;
 pub mod binary_row;
 pub mod checkpoint;
 pub mod clock;

@@ -29,7 +29,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         .args(["--listeners", "PLAINTEXT://127.0.0.1:0", "--http", "127.0.0.1:0"])
         .args(["--override", "log.segment.bytes=1048576"])
         .args(arguments)
-        .env("RUST_LOG", "error")
+        .env("WEIR_LOG", "error")
         .stderr(Stdio::piped());
     command
 }

@@ -1,8 +1,9 @@
 //! What columns values would need. PURE.
 //!
 //! Integers are BIGINT (beyond 64 bits DECIMAL(38, 0)), numbers with a fraction DOUBLE (STRING where
-//! no column could hold them), objects ROW, empty arrays ARRAY<STRING>. Strings stay STRING: nobody guesses moments from text. Kinds that do
-//! not agree are STRING too, which takes any JSON. Null tells nothing.
+//! no column could hold them), objects ROW, empty arrays `ARRAY<STRING>`. Strings stay STRING: nobody
+//! guesses moments from text. Kinds that do not agree are STRING too, which takes any JSON. Null
+//! tells nothing.
 
 use weir_protocol::table::column::{Column, DataType, number_columns};
 use weir_protocol::table::settings::{SchemaEvolution, TableSettings};
