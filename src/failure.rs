@@ -34,6 +34,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<csv::Error> for Failure {
+    fn from(error: csv::Error) -> Self {
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => error.into(),
+            other => Self::new(format!("{other:?}")),
+        }
+    }
+}
+
 /// Errors of the libraries are one line already.
 macro_rules! from_error {
     ($($error:ty),+) => {
@@ -49,5 +58,13 @@ from_error!(
     weir_broker::start::StartError,
     weir_broker::start::StopError,
     weir_compactor::start::StartError,
-    weir_compactor::start::StopError
+    weir_compactor::start::StopError,
+    weir_compactor::store::StoreError,
+    weir_compactor::committer::CommitError,
+    weir_compactor::paimon::snapshot::SnapshotError,
+    weir_compactor::paimon::paths::PathError,
+    weir_compactor::scan::ScanError,
+    weir_compactor::source::SourceError,
+    weir_compactor::source::client::ClientError,
+    weir_protocol::records::BatchError
 );

@@ -3,8 +3,11 @@
 //! Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do),
 //! 2 wrong usage, 3 `table verify` found that table and log differ.
 
+mod demo;
 mod failure;
+mod print;
 mod serve;
+mod table;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -28,22 +31,32 @@ Examples:
   weir table list                  which tables there are
   weir table read default.orders   the rows of one
 
-WEIR_LOG sets what is logged to standard error: error, warn, info (the default), debug, trace.";
+WEIR_LOG sets what is logged to standard error: off, error, warn, info, debug or trace.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it all once: a sample of real change records becomes tables.
+    Demo(demo::Demo),
     /// Run broker and compactor in one process.
     Up(serve::Up),
     /// Run the broker alone: the log.
     Broker(weir_broker::arguments::Arguments),
     /// Run the compactor alone, beside any Kafka-compatible cluster: the tables.
     Compactor(weir_compactor::arguments::Arguments),
+    /// Look at tables: list, describe, read, verify.
+    #[command(subcommand)]
+    Table(table::TableCommand),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Services log what an operator needs; a command that prints an answer logs only troubles.
+    let level = match cli.command {
+        Command::Up(_) | Command::Broker(_) | Command::Compactor(_) => "info",
+        Command::Demo(_) | Command::Table(_) => "warn",
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -61,9 +74,11 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
+        Command::Demo(demo) => demo::run(&demo).await?,
         Command::Up(up) => serve::up(&up).await?,
         Command::Broker(arguments) => serve::broker(&arguments).await?,
         Command::Compactor(arguments) => serve::compactor(&arguments).await?,
+        Command::Table(command) => return table::run(command).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use weir_compactor::start::RunningCompactor;
 use crate::failure::Failure;
 
 /// What `weir up` is told. Each setting of either service can be given.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Up {
     /// Folder for everything: the log in `log`, the tables in `warehouse`.
     #[arg(long, value_name = "DIR", default_value = "data")]
