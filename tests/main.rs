@@ -4,6 +4,7 @@
 
 mod commit;
 mod disk_faults;
+mod kill;
 mod kit;
 mod power_loss;
 mod tidy;
