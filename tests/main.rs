@@ -6,4 +6,5 @@ mod commit;
 mod disk_faults;
 mod kit;
 mod power_loss;
+mod seeded_bugs;
 mod tidy;
