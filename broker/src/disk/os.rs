@@ -25,13 +25,19 @@ pub struct OsDisk {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("the data directory {} is in use by another process", path.display())]
+    #[error(
+        "the data directory {} is in use by another process; stop it or set another directory",
+        path.display()
+    )]
     InUse {
         /// Which.
         path: PathBuf,
     },
     /// The operating system refuses.
-    #[error("cannot {doing} the data directory {}: {source}", path.display())]
+    #[error(
+        "cannot {doing} the data directory {}: {source}; set a folder that this user may write",
+        path.display()
+    )]
     Io {
         /// What was tried.
         doing: &'static str,
