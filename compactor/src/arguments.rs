@@ -12,7 +12,7 @@ pub struct Arguments {
     /// A compactor.properties to read first.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The cluster to read from, host:port[,host:port]... (bootstrap.servers).
+    /// The cluster to read from, host:port, or several with commas between (bootstrap.servers).
     #[arg(long, value_name = "HOST:PORT")]
     pub bootstrap_server: Option<String>,
     /// Folder or file:// URL below which the tables live (warehouse).
