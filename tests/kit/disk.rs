@@ -156,6 +156,15 @@ impl File {
     }
 }
 
+impl Change {
+    fn apply(&self, target: &mut Vec<u8>) {
+        match self {
+            Change::Write { position, bytes } => put(target, *position, bytes),
+            Change::Truncate { size_bytes } => target.resize(*size_bytes, 0),
+        }
+    }
+}
+
 impl Folder {
     fn cut(&self, survival: f64, chance: &mut StdRng) -> Folder {
         let mut left = self.durable.clone();
@@ -452,11 +461,14 @@ impl DiskFile for SimFile {
         state.count();
         let fails = state.faults.fails_syncs;
         let file = state.file_mut(self.node);
-        file.pending.clear();
+        let pending = std::mem::take(&mut file.pending);
         if fails {
             return Err(Error::other("simulated sync error"));
         }
-        file.durable = file.cached.clone();
+        // Not all that is cached: what a failed sync gave up is taken for written.
+        for change in pending {
+            change.apply(&mut file.durable);
+        }
         Ok(())
     }
 

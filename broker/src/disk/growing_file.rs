@@ -158,6 +158,21 @@ impl GrowingFile {
         Ok(())
     }
 
+    /// Writes bytes again that stand there already, so that the next sync takes them to the disk
+    /// even if the operating system believes that they are there.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    ///
+    /// # Panics
+    /// When readers may already see them, or they were never there.
+    pub fn write_again(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let tail = self.lock();
+        assert!(position >= self.readable(), "{position} may be read");
+        assert!(position + bytes.len() as u64 <= tail.end, "only what is there is written again");
+        self.file.write_at(position, &[bytes])
+    }
+
     /// Makes what was appended durable.
     ///
     /// # Errors

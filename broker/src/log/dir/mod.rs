@@ -110,8 +110,10 @@ impl LogDir {
         let has_marker = names.iter().any(|name| name == CLEAN_SHUTDOWN);
         if has_marker {
             disk.unlink(CLEAN_SHUTDOWN).map_err(failed("remove", CLEAN_SHUTDOWN))?;
-            disk.sync_dir("").map_err(failed("sync", ""))?;
         }
+        // Also for the files that were just read: a crash may have come between their renaming and
+        // its sync, and nobody may learn what a power cut could still take back.
+        disk.sync_dir("").map_err(failed("sync", ""))?;
         let is_new = !names.iter().any(|name| name == META);
         let was_clean = is_new || has_marker && recovery_points.is_some();
         let publish = match options.durability {
