@@ -188,6 +188,59 @@ fn a_full_disk_refuses_appends_until_there_is_room_again() {
 }
 
 #[test]
+fn a_lack_of_open_files_or_memory_passes() {
+    // EMFILE, ENFILE, ENOMEM, EAGAIN, EINTR.
+    for number in [24, 23, 12, 11, 4] {
+        let disk = SimDisk::new();
+        let (dir, partition) = open(&disk);
+        let mut count = 0;
+        let mut fill = |partition: &Partition| {
+            while partition.append(&batch(count)).is_ok() {
+                count += 1;
+                if count.is_multiple_of(40) {
+                    break;
+                }
+            }
+            count
+        };
+        fill(&partition);
+        // Given new segments whose names are not yet durable; when nothing can be opened.
+        disk.set_faults(Faults { fails_opens: Some(number), ..Faults::default() });
+        dir.sync_now();
+        fill(&partition);
+        let end = partition.ends().log_end;
+        assert!(partition.append(&batch(99)).is_err(), "no new segment can be made");
+        assert!(dir.checkpoint().is_err());
+        // Then nothing is acknowledged, and the directory is not given up.
+        assert_eq!((dir.failed(), partition.ends().high_watermark), (None, Offset(0)));
+        assert!(dir.sync_now() == 1 && partition.ends().high_watermark == Offset(0));
+        // And when it has passed, the round is made good, with nothing lost.
+        disk.set_faults(Faults::default());
+        assert_eq!(dir.sync_now(), 1);
+        assert_eq!(partition.ends().high_watermark, end);
+        assert_eq!(partition.append(&batch(200)).unwrap().base_offset, end);
+        dir.sync_now();
+        let all = values(&partition);
+        drop((dir, partition));
+        let mut chance = StdRng::seed_from_u64(0);
+        let (_, partition) = open(&disk.image().cut_with(0.0, &mut chance));
+        assert_eq!(values(&partition), all, "error {number}");
+    }
+}
+
+#[test]
+fn a_stop_whose_last_round_could_not_sync_is_no_orderly_one() {
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    for value in 0..40 {
+        partition.append(&batch(value)).unwrap();
+    }
+    disk.set_faults(Faults { fails_opens: Some(24), ..Faults::default() });
+    assert!(dir.close().is_err());
+    assert!(disk.read(".kafka_cleanshutdown").is_err());
+}
+
+#[test]
 fn a_disk_that_fills_in_the_middle_of_a_batch_leaves_no_trace_of_it() {
     let disk = SimDisk::new();
     let (dir, partition) = open(&disk);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -177,8 +178,24 @@ impl RunningBroker {
     }
 }
 
+/// Every segment and every connection is an open file, and the usual limit is 1024. The system
+/// lets a process raise it up to a hard limit.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => tracing::info!(open_files_max = ?limit.maximum, "limit of open files"),
+        Err(error) => tracing::warn!(
+            %error,
+            open_files_max = ?limit.current,
+            "the limit of open files cannot be raised; raise it where the broker is started"
+        ),
+    }
+}
+
 /// All that blocks: the lock, recovery, the catalog.
 fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
+    raise_open_files();
     let directory = config.log_dir().to_owned();
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(Path::new(&directory))?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

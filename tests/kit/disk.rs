@@ -48,6 +48,10 @@ struct State {
 pub(crate) struct Faults {
     /// Syncs of files fail.
     pub(crate) fails_syncs: bool,
+    /// Files and folders cannot be opened, made or mapped, with this number of the system.
+    pub(crate) fails_opens: Option<i32>,
+    /// Syncs of folders fail. Their names may still get to the disk.
+    pub(crate) fails_folder_syncs: bool,
     /// Writes fail so, half done.
     pub(crate) fails_writes: Option<ErrorKind>,
     /// What all files together may hold.
@@ -256,6 +260,10 @@ impl SimDisk {
 }
 
 impl State {
+    fn check_open(&self) -> Result<()> {
+        self.faults.fails_opens.map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
+    }
+
     fn find(&self, path: &str) -> Result<u64> {
         let mut node = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
@@ -345,12 +353,16 @@ impl State {
 
 impl Disk for SimDisk {
     fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        let node = self.lock().add(path, Node::File(File::default()))?;
+        let mut state = self.lock();
+        state.check_open()?;
+        let node = state.add(path, Node::File(File::default()))?;
         Ok(Arc::new(SimFile { state: self.state.clone(), node }))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        let node = self.lock().find(path)?;
+        let state = self.lock();
+        state.check_open()?;
+        let node = state.find(path)?;
         Ok(Arc::new(SimFile { state: self.state.clone(), node }))
     }
 
@@ -389,7 +401,14 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &str) -> Result<()> {
         let mut state = self.lock();
+        // The data directory itself is kept open.
+        if !path.is_empty() {
+            state.check_open()?;
+        }
         state.count();
+        if state.faults.fails_folder_syncs {
+            return Err(Error::other("simulated sync error"));
+        }
         let folder = state.folder_mut(path)?;
         folder.durable = folder.cached.clone();
         folder.pending.clear();
@@ -484,6 +503,7 @@ impl DiskFile for SimFile {
     }
 
     fn map(&self, capacity_bytes: usize) -> Result<MappedFile> {
+        self.lock().check_open()?;
         let (state, node) = (self.state.clone(), self.node);
         let read = move |position: usize, count: usize| {
             let state = state.lock().expect("no panic under the lock");

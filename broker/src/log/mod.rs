@@ -355,7 +355,7 @@ impl Log {
         AppendError::Storage { folder: self.folder.clone(), reason: error.to_string() }
     }
 
-    /// A failed write is final for the directory, a full disk is not.
+    /// A failed write is final for the directory; a full disk or a lack of memory is not.
     fn refused(&self, error: &GrowError) -> AppendError {
         let folder = self.folder.clone();
         if let GrowError::Broken(source) = error {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use weir_protocol::records::Offset;
 
 use crate::clock::Clock;
-use crate::disk::{Disk, is_full};
+use crate::disk::{Disk, is_full, is_passing};
 use crate::log::checkpoint::{self, Offsets};
 use crate::log::dir::claim::{claim, read_offsets, remove_deleted};
 use crate::log::dir::options::{Durability, LogDirOptions, SyncDriver};
@@ -33,7 +33,8 @@ use crate::log::meta::DirMeta;
 use crate::log::names;
 use crate::log::seeded_bugs::ForgetfulDisk;
 use crate::producers::BATCHES_REMEMBERED;
-use crate::sync::{Publish, SyncCounters, SyncPoint, SyncQueue};
+use crate::sync::counters::SyncCounters;
+use crate::sync::{Publish, SyncPoint, SyncQueue};
 
 const META: &str = "meta.properties";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -257,7 +258,7 @@ impl LogDir {
         self.failed().map_or(Ok(()), |reason| Err(LogError::Offline { reason }))
     }
 
-    /// The result of a write or sync: whatever is not just a full disk takes the directory offline.
+    /// The result of a write or sync: what does not pass takes the directory offline.
     pub(super) fn written<T>(
         &self,
         doing: &'static str,
@@ -265,7 +266,7 @@ impl LogDir {
         result: io::Result<T>,
     ) -> Result<T, LogError> {
         result.map_err(|error| {
-            if !is_full(&error) {
+            if !is_passing(&error) {
                 self.queue.fail(format!("cannot {doing} {path}: {error}"));
             }
             failed(doing, path)(error)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_protocol::records::Offset;
 
+use crate::disk::is_passing;
 use crate::log::dir::failed;
 use crate::log::error::LogError;
 use crate::log::open::{Opening, unreadable};
@@ -119,7 +120,7 @@ impl Opening<'_> {
         for segment in self.scanned.iter().filter(|segment| !is_last(segments, segment)) {
             let path = segment.path(names::LOG);
             match segment.seal() {
-                Err(error) if crate::disk::is_full(&error) => {}
+                Err(error) if is_passing(&error) => {}
                 result => self.dir.written("seal", &path, result)?,
             }
         }
