@@ -2,11 +2,13 @@
 //!
 //! The first failed sync or write is final for the log directory: no later acknowledgement, reads
 //! of what is durable go on. A full disk is not final: appends are refused while it lasts.
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use weir_broker::catalog::Catalog;
 use weir_broker::clock::ManualClock;
 use weir_broker::disk::Disk;
 use weir_broker::log::ReadSlice;
@@ -15,7 +17,9 @@ use weir_broker::log::dir::LogDir;
 use weir_broker::log::dir::options::{LogDirOptions, ReadMode, SyncDriver};
 use weir_broker::log::error::AppendError;
 use weir_broker::log::meta::decode_id;
+use weir_broker::metrics::Metrics;
 use weir_broker::partition::Partition;
+use weir_broker::producer_ids::ProducerIds;
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::RecordBatch;
 use weir_protocol::records::builder::BatchBuilder;
@@ -276,4 +280,58 @@ fn a_full_disk_can_be_cleared() {
     dir.sync_now();
     assert!(partition.ends().high_watermark > appended.base_offset);
     assert_eq!(dir.failed(), None);
+}
+
+fn open_catalog(disk: &SimDisk) -> (Arc<LogDir>, Catalog) {
+    let options = LogDirOptions { sync_driver: SyncDriver::Caller, ..LogDirOptions::default() };
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (dir, _) = LogDir::open(disk, options, Arc::new(ManualClock::new(1000))).unwrap();
+    let (config, metrics) = (Arc::default(), Arc::new(Metrics::new().unwrap()));
+    let catalog = Catalog::open(dir.clone(), config, metrics).unwrap();
+    (dir, catalog)
+}
+
+#[test]
+fn topics_can_be_changed_and_deleted_on_a_full_disk() {
+    let disk = SimDisk::new();
+    let (dir, catalog) = open_catalog(&disk);
+    for topic in ["a", "b"] {
+        catalog.create(topic, 1, BTreeMap::new()).unwrap();
+    }
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes()), ..Faults::default() });
+    let retention = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+    catalog.reconfigure("a", false, |_| Ok(retention.clone())).unwrap();
+    catalog.delete("b").unwrap();
+    assert_eq!(dir.failed(), None);
+    assert_eq!(ProducerIds::open(dir.clone()).unwrap().next().unwrap(), 0);
+}
+
+#[test]
+fn a_catalog_that_may_differ_from_its_file_takes_the_directory_offline() {
+    let disk = SimDisk::new();
+    let (dir, catalog) = open_catalog(&disk);
+    catalog.create("a", 1, BTreeMap::new()).unwrap();
+    // When the file has its new content, and it is not known whether the disk has it.
+    disk.set_faults(Faults { fails_folder_syncs: true, ..Faults::default() });
+    assert!(catalog.delete("a").is_err());
+    disk.set_faults(Faults::default());
+    // Then nothing is promised any more: neither the topic that the file names no longer...
+    assert!(dir.failed().unwrap().contains("weir-catalog"));
+    let topic = catalog.topic("a").unwrap();
+    assert!(topic.partitions[0].append(&batch(1)).is_err());
+    // ...nor another.
+    assert!(catalog.create("b", 1, BTreeMap::new()).is_err());
+    drop((dir, catalog, topic));
+    let (_, catalog) = open_catalog(&disk);
+    assert!(catalog.topic("a").is_none());
+}
+
+#[test]
+fn a_failed_claim_of_producer_ids_takes_the_directory_offline() {
+    let disk = SimDisk::new();
+    let (dir, _) = open(&disk);
+    let ids = ProducerIds::open(dir.clone()).unwrap();
+    disk.set_faults(Faults { fails_syncs: true, ..Faults::default() });
+    assert!(ids.next().is_err());
+    assert!(dir.failed().unwrap().contains("producer-ids"));
 }

@@ -212,7 +212,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         producer_silence_max_ms: i64::from(config.producer_id_expiration_ms),
         ..LogDirOptions::default()
     };
-    let (logs, was_clean) = LogDir::open(disk.clone(), options, clock.clone())
+    let (logs, was_clean) = LogDir::open(disk, options, clock.clone())
         .map_err(|source| StartError::Log { directory: directory.clone(), source })?;
     if !was_clean {
         tracing::info!(directory, "the last stop was not clean: logs are checked");
@@ -223,12 +223,12 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     metrics.register(Box::new(counters.sync_seconds.clone()))?;
     metrics.register(Box::new(counters.group_partitions.clone()))?;
     metrics.register(Box::new(counters.failed.clone()))?;
-    let catalog = Catalog::open(disk.clone(), logs.clone(), config.clone(), metrics.clone())
+    let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let offsets = Offsets::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
-    let producer_ids =
-        ProducerIds::open(disk).map_err(|source| StartError::ProducerIds { directory, source })?;
+    let producer_ids = ProducerIds::open(logs.clone())
+        .map_err(|source| StartError::ProducerIds { directory, source })?;
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,

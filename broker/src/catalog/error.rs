@@ -29,9 +29,6 @@ pub enum CatalogError {
     /// The disk failed.
     #[error("the log directory failed: {0}")]
     Log(#[from] LogError),
-    /// The disk failed.
-    #[error("the catalog cannot be saved: {0}")]
-    Save(#[from] std::io::Error),
 }
 
 impl CatalogError {
@@ -44,7 +41,7 @@ impl CatalogError {
             CatalogError::PartitionCount(_) => ResponseError::InvalidPartitions,
             CatalogError::Config(_) => ResponseError::InvalidConfig,
             CatalogError::Forbidden(_) => ResponseError::PolicyViolation,
-            CatalogError::Log(_) | CatalogError::Save(_) => ResponseError::KafkaStorageError,
+            CatalogError::Log(_) => ResponseError::KafkaStorageError,
         }
     }
 }

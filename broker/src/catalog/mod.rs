@@ -21,7 +21,6 @@ use crate::catalog::file::{SavedTopic, SavedTopics, decode, encode};
 use crate::catalog::names::{FILE, INTERNAL, check_count, check_name};
 use crate::config::Config;
 use crate::config::topic::TopicConfig;
-use crate::disk::Disk;
 use crate::log::dir::LogDir;
 use crate::log::meta::{decode_id, encode_id};
 use crate::log::names::folder;
@@ -105,7 +104,6 @@ impl Topics {
 /// The topics, and the only way to change them. Changes block: call them where that is allowed.
 #[derive(Debug)]
 pub struct Catalog {
-    disk: Arc<dyn Disk>,
     logs: Arc<LogDir>,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -116,23 +114,22 @@ pub struct Catalog {
 impl Catalog {
     /// Reads the catalog and opens every log that it names.
     pub fn open(
-        disk: Arc<dyn Disk>,
         logs: Arc<LogDir>,
         config: Arc<Config>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let saved = match disk.read(FILE) {
+        let saved = match logs.disk().read(FILE) {
             Ok(bytes) => decode(&bytes)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedTopics::default(),
             Err(error) => return Err(error.into()),
         };
         let mut topics = Topics::default();
-        set_strays_aside(&disk, &logs, &saved)?;
+        set_strays_aside(&logs, &saved)?;
         for saved in saved.topics {
             topics.put(Arc::new(open_topic(saved, &logs, &config, &metrics)?));
         }
         let topics = RwLock::new(Arc::new(topics));
-        Ok(Self { disk, logs, config, metrics, topics, changes: Mutex::new(()) })
+        Ok(Self { logs, config, metrics, topics, changes: Mutex::new(()) })
     }
 
     /// All topics as they are now.
@@ -348,7 +345,7 @@ impl Catalog {
 
     /// Saves the catalog; then everybody sees it.
     fn publish(&self, _: &MutexGuard<'_, ()>, topics: Topics) -> Result<(), CatalogError> {
-        self.disk.replace(FILE, &encode(&topics.to_saved()))?;
+        self.logs.save(FILE, &encode(&topics.to_saved()))?;
         *self.topics.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(topics);
         Ok(())
     }
@@ -365,11 +362,7 @@ fn remove_unseen(partitions: &[Arc<Partition>]) {
 
 /// Folders that the catalog does not name were never seen, or were deleted; unless the catalog is
 /// an old copy. So they get another name, which nobody opens, and the operator is told.
-fn set_strays_aside(
-    disk: &Arc<dyn Disk>,
-    logs: &LogDir,
-    saved: &SavedTopics,
-) -> Result<(), OpenError> {
+fn set_strays_aside(logs: &LogDir, saved: &SavedTopics) -> Result<(), OpenError> {
     let folders = logs.partitions().map_err(|error| OpenError::Folders(error.to_string()))?;
     for (topic, partition) in folders {
         let is_named = |one: &SavedTopic| one.name == topic && partition < one.partitions;
@@ -378,8 +371,8 @@ fn set_strays_aside(
         }
         let stray = folder(&topic, partition);
         let aside = format!("{stray}.{}-stray", Uuid::new_v4().simple());
-        disk.rename(&stray, &aside)?;
-        disk.sync_dir("")?;
+        logs.disk().rename(&stray, &aside)?;
+        logs.disk().sync_dir("")?;
         tracing::warn!(folder = stray, aside, "set aside a folder that the catalog does not name");
     }
     Ok(())

@@ -195,6 +195,23 @@ impl LogDir {
         Ok(())
     }
 
+    /// Replaces a small file beside the logs, durably and in one step. The one door for all that
+    /// the broker writes down there: a full disk has a reserve for it, and a failure after which
+    /// file and memory may tell different stories takes the directory offline, so that the next
+    /// start, which reads the file, decides.
+    ///
+    /// # Errors
+    /// When the directory has failed, or the file cannot be written.
+    pub fn save(&self, path: &str, bytes: &[u8]) -> Result<(), LogError> {
+        self.check()?;
+        let mut result = self.disk.replace(path, bytes);
+        if result.as_ref().is_err_and(is_full) && reserve::spend(self.disk.as_ref()) {
+            // Without this nothing could be deleted from a full disk.
+            result = self.disk.replace(path, bytes);
+        }
+        self.written("write", path, result)
+    }
+
     /// Syncs and seals every log and leaves the clean-shutdown marker. Nothing can be appended
     /// afterwards.
     ///
@@ -285,7 +302,6 @@ impl LogDir {
 
     /// Makes durable where a log begins.
     pub(super) fn set_log_start(&self, log: &(String, i32), start: Offset) -> Result<(), LogError> {
-        self.check()?;
         let mut logs = self.lock();
         let mut starts = logs.starts.clone();
         starts.insert(log.clone(), start);
@@ -330,13 +346,7 @@ impl LogDir {
     }
 
     fn write_offsets(&self, path: &str, offsets: &Offsets) -> Result<(), LogError> {
-        let bytes = checkpoint::write_offsets(offsets);
-        let mut result = self.disk.replace(path, &bytes);
-        if result.as_ref().is_err_and(is_full) && reserve::spend(self.disk.as_ref()) {
-            // Without this nothing could be deleted from a full disk.
-            result = self.disk.replace(path, &bytes);
-        }
-        self.written("write", path, result)
+        self.save(path, &checkpoint::write_offsets(offsets))
     }
 
     fn start_thread(self: &Arc<Self>) -> Result<(), LogError> {
