@@ -202,19 +202,26 @@ impl Log {
         bytes_max: usize,
         first_batch: FirstBatch,
     ) -> Result<ReadSlice, ReadError> {
-        let ends = self.ends();
+        self.read_within(&self.ends(), Asked { from, bytes_max, first_batch })
+    }
+
+    /// The same, by ends that may be old by now.
+    fn read_within(&self, ends: &Ends, asked: Asked) -> Result<ReadSlice, ReadError> {
+        let from = asked.from;
         if from < ends.log_start || from > ends.log_end {
-            self.check_damage(from)?;
-            let (start, end) = (ends.log_start, ends.log_end);
-            return Err(ReadError::OutOfRange { asked: from, start, end });
+            self.check_damage(ends, from)?;
+            return Err(out_of_range(ends, from));
         }
         if from >= ends.high_watermark {
-            self.check_damage(from)?;
+            self.check_damage(ends, from)?;
             return Ok(ReadSlice::Hot(Bytes::new()));
         }
-        let asked = Asked { from, bytes_max, first_batch };
         let segments = self.segments();
         let first = segment_of(&segments, from);
+        if segments[first].base_offset() > from {
+            // Retired since the ends were read. What comes later is not what was asked for.
+            return Err(out_of_range(&self.ends(), from));
+        }
         for (place, segment) in segments.iter().enumerate().skip(first) {
             match segment.read_mapped(&asked)? {
                 Some(Found::Batches(bytes)) => return Ok(ReadSlice::Hot(bytes)),
@@ -341,14 +348,22 @@ impl Log {
         Ok(())
     }
 
-    /// Damaged offsets are not outside the log: a consumer must not jump over them unawares.
-    fn check_damage(&self, from: Offset) -> Result<(), ReadError> {
-        match &self.damage {
-            Some(damage) if (damage.from..damage.to).contains(&from) => {
-                Err(ReadError::Damaged { folder: self.folder.clone(), damage: damage.clone() })
-            }
-            _ => Ok(()),
+    /// Damaged offsets are not outside the log: a consumer must not jump over them unawares. Where
+    /// the tail is lost nobody knows how far it went: the recovery point lags behind what
+    /// consumers have seen.
+    fn check_damage(&self, ends: &Ends, from: Offset) -> Result<(), ReadError> {
+        let Some(damage) = &self.damage else { return Ok(()) };
+        let is_tail = damage.from >= ends.log_end;
+        let is_lost = if is_tail {
+            from >= damage.from
+        } else {
+            (damage.from..damage.to).contains(&from) || from > ends.log_end
+        };
+        if is_lost {
+            let (folder, damage) = (self.folder.clone(), damage.clone());
+            return Err(ReadError::Damaged { folder, damage });
         }
+        Ok(())
     }
 
     fn storage(&self, error: &LogError) -> AppendError {
@@ -363,6 +378,10 @@ impl Log {
         }
         AppendError::Storage { folder, reason: error.to_string() }
     }
+}
+
+fn out_of_range(ends: &Ends, asked: Offset) -> ReadError {
+    ReadError::OutOfRange { asked, start: ends.log_start, end: ends.log_end }
 }
 
 /// The place of the segment that holds `offset`.
