@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::topic::TopicConfig;
 use crate::log::dir::LogDir;
 use crate::log::meta::{decode_id, encode_id};
-use crate::log::names::folder;
+use crate::log::names::{folder, stray_folder};
 use crate::metrics::{Metrics, TopicMetrics};
 use crate::partition::Partition;
 
@@ -370,7 +370,7 @@ fn set_strays_aside(logs: &LogDir, saved: &SavedTopics) -> Result<(), OpenError>
             continue;
         }
         let stray = folder(&topic, partition);
-        let aside = format!("{stray}.{}-stray", Uuid::new_v4().simple());
+        let aside = stray_folder(&stray, Uuid::new_v4());
         logs.disk().rename(&stray, &aside)?;
         logs.disk().sync_dir("")?;
         tracing::warn!(folder = stray, aside, "set aside a folder that the catalog does not name");
