@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use weir_broker::catalog::Catalog;
+use weir_broker::catalog::error::OpenError;
 use weir_broker::clock::ManualClock;
 use weir_broker::disk::Disk;
 use weir_broker::log::ReadSlice;
@@ -283,12 +284,16 @@ fn a_full_disk_can_be_cleared() {
 }
 
 fn open_catalog(disk: &SimDisk) -> (Arc<LogDir>, Catalog) {
+    try_open_catalog(disk).unwrap()
+}
+
+fn try_open_catalog(disk: &SimDisk) -> Result<(Arc<LogDir>, Catalog), OpenError> {
     let options = LogDirOptions { sync_driver: SyncDriver::Caller, ..LogDirOptions::default() };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let (dir, _) = LogDir::open(disk, options, Arc::new(ManualClock::new(1000))).unwrap();
     let (config, metrics) = (Arc::default(), Arc::new(Metrics::new().unwrap()));
-    let catalog = Catalog::open(dir.clone(), config, metrics).unwrap();
-    (dir, catalog)
+    let catalog = Catalog::open(dir.clone(), config, metrics)?;
+    Ok((dir, catalog))
 }
 
 #[test]
@@ -334,4 +339,32 @@ fn a_failed_claim_of_producer_ids_takes_the_directory_offline() {
     disk.set_faults(Faults { fails_syncs: true, ..Faults::default() });
     assert!(ids.next().is_err());
     assert!(dir.failed().unwrap().contains("producer-ids"));
+}
+
+#[test]
+fn logs_without_a_catalog_are_refused_and_left_as_they_are() {
+    let disk = SimDisk::new();
+    let (dir, catalog) = open_catalog(&disk);
+    // The first catalog is there before the first log.
+    assert!(disk.read("weir-catalog").is_ok());
+    catalog.create("a", 1, BTreeMap::new()).unwrap();
+    drop((dir, catalog));
+    disk.unlink("weir-catalog").unwrap();
+    let names = disk.list("").unwrap();
+    let error = try_open_catalog(&disk).unwrap_err();
+    let told = "a-0 holds a log, but there is no weir-catalog; restore it from a copy";
+    assert_eq!(error.to_string(), told);
+    assert_eq!(disk.list("").unwrap(), names);
+}
+
+#[test]
+fn a_stray_folder_of_a_long_topic_is_set_aside() {
+    let disk = SimDisk::new();
+    drop(open_catalog(&disk));
+    let stray = format!("{}-0", "t".repeat(249));
+    disk.create_dir(&stray).unwrap();
+    drop(open_catalog(&disk));
+    let names = disk.list("").unwrap();
+    assert!(!names.contains(&stray));
+    assert!(names.iter().all(|name| name.len() <= 255));
 }

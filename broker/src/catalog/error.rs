@@ -52,6 +52,15 @@ pub enum OpenError {
     /// The file is not what this program wrote.
     #[error("{FILE} is damaged ({0}); restore it from a copy")]
     Damaged(String),
+    /// There are logs, and no file that says whose they are.
+    #[error("{folder} holds a log, but there is no {FILE}; restore it from a copy")]
+    Missing {
+        /// One of the logs.
+        folder: String,
+    },
+    /// The first catalog of a new directory cannot be saved.
+    #[error("{FILE} cannot be made: {0}")]
+    First(LogError),
     /// The file was written by a newer program.
     #[error("{FILE} has format {found}, this program knows up to {VERSION}; use the newer program")]
     Newer {

@@ -22,6 +22,7 @@ use crate::catalog::names::{FILE, INTERNAL, check_count, check_name};
 use crate::config::Config;
 use crate::config::topic::TopicConfig;
 use crate::log::dir::LogDir;
+use crate::log::error::LogError;
 use crate::log::meta::{decode_id, encode_id};
 use crate::log::names::{folder, stray_folder};
 use crate::metrics::{Metrics, TopicMetrics};
@@ -120,7 +121,7 @@ impl Catalog {
     ) -> Result<Self, OpenError> {
         let saved = match logs.disk().read(FILE) {
             Ok(bytes) => decode(&bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedTopics::default(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => begin(&logs)?,
             Err(error) => return Err(error.into()),
         };
         let mut topics = Topics::default();
@@ -358,6 +359,21 @@ fn remove_unseen(partitions: &[Arc<Partition>]) {
             tracing::warn!(%error, "a topic that could not be created left files behind");
         }
     }
+}
+
+/// The first catalog of a directory, saved before there is any log. So a log without a catalog is
+/// one whose catalog is lost, and then every folder would be taken for a stray.
+fn begin(logs: &LogDir) -> Result<SavedTopics, OpenError> {
+    let unlisted = |error: LogError| OpenError::Folders(error.to_string());
+    for (topic, partition) in logs.partitions().map_err(unlisted)? {
+        let folder = folder(&topic, partition);
+        if logs.disk().list(&folder)?.iter().any(|file| file.ends_with(".log")) {
+            return Err(OpenError::Missing { folder });
+        }
+    }
+    let topics = SavedTopics::default();
+    logs.save(FILE, &encode(&topics)).map_err(OpenError::First)?;
+    Ok(topics)
 }
 
 /// Folders that the catalog does not name were never seen, or were deleted; unless the catalog is
