@@ -25,6 +25,7 @@ use crate::log::dir::LogDir;
 use crate::log::error::LogError;
 use crate::log::meta::{decode_id, encode_id};
 use crate::log::names::{folder, stray_folder};
+use crate::log::recovery::Damage;
 use crate::metrics::{Metrics, TopicMetrics};
 use crate::partition::Partition;
 
@@ -394,6 +395,19 @@ fn set_strays_aside(logs: &LogDir, saved: &SavedTopics) -> Result<(), OpenError>
     Ok(())
 }
 
+fn tell_damage(topic: &str, partition: i32, damage: &Damage) {
+    let Damage { from, to, place } = damage;
+    tracing::error!(
+        topic,
+        partition,
+        from = from.0,
+        to = to.0,
+        place,
+        "durable records are damaged: what can be read is served, appends are refused; restore the \
+         partition's folder from a copy, or delete the topic"
+    );
+}
+
 fn open_topic(
     saved: SavedTopic,
     logs: &Arc<LogDir>,
@@ -408,11 +422,14 @@ fn open_topic(
     let mut partitions = Vec::new();
     for index in 0..count {
         let opened = Partition::open(logs, &name, index, id, topic_config.log.clone());
-        let (partition, _recovery) = opened.map_err(|source| OpenError::Log {
+        let (partition, recovery) = opened.map_err(|source| OpenError::Log {
             topic: name.clone(),
             partition: index,
             source,
         })?;
+        if let Some(damage) = recovery.damage {
+            tell_damage(&name, index, &damage);
+        }
         partitions.push(partition);
     }
     let is_internal = INTERNAL.contains(&name.as_str());

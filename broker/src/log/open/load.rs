@@ -122,7 +122,6 @@ impl Opening<'_> {
             let place = format!("{path}, byte {valid_bytes}: {fault}");
             match damage(scanner.next_offset(), self.recovery_point, &place) {
                 Some(damage) => {
-                    tracing::error!(place, "durable records are damaged");
                     self.recovery.damage = self.recovery.damage.take().or(Some(damage));
                 }
                 None if self.recovery.damage.is_none() => {
