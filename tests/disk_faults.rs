@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -281,6 +282,37 @@ fn a_full_disk_can_be_cleared() {
     dir.sync_now();
     assert!(partition.ends().high_watermark > appended.base_offset);
     assert_eq!(dir.failed(), None);
+}
+
+#[test]
+fn appends_do_not_wait_while_retention_syncs() {
+    let disk = SimDisk::new();
+    let (dir, partition) = open(&disk);
+    for value in 0..40 {
+        partition.append(&batch(value)).unwrap();
+    }
+    dir.sync_now();
+    let append_meanwhile = |value: u8| {
+        let partition = partition.clone();
+        disk.during_folder_sync(move || {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let append = move || sender.send(partition.append(&batch(value)).is_ok());
+            std::thread::spawn(append);
+            // Bounded only so that the test fails rather than hangs.
+            assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(true));
+        });
+    };
+    append_meanwhile(40);
+    partition.delete_records_before(Offset(30)).unwrap();
+    partition.set_config(LogConfig { retention_bytes: Some(0), ..partition.config() });
+    append_meanwhile(41);
+    assert!(partition.apply_retention(None).unwrap().segments > 0);
+    dir.sync_now();
+    let all = values(&partition);
+    assert!(all.ends_with(&[40, 41]), "{all:?}");
+    drop((dir, partition));
+    let (_, partition) = open(&disk.image().cut(0));
+    assert_eq!(values(&partition), all);
 }
 
 fn open_catalog(disk: &SimDisk) -> (Arc<LogDir>, Catalog) {

@@ -41,6 +41,8 @@ struct State {
     /// One for each operation.
     images: Vec<Image>,
     faults: Faults,
+    /// What happens while the next folder is synced.
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What goes wrong.
@@ -222,7 +224,8 @@ impl SimDisk {
     fn with(image: Image) -> SimDisk {
         let next_node = image.nodes.last_key_value().map_or(1, |(id, _)| id + 1);
         let faults = Faults::default();
-        let state = State { image, next_node, operation_count: 0, images: Vec::new(), faults };
+        let (images, meanwhile) = (Vec::new(), None);
+        let state = State { image, next_node, operation_count: 0, images, faults, meanwhile };
         SimDisk { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -242,6 +245,11 @@ impl SimDisk {
     /// Lets things go wrong from now on.
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// Does this while the next folder is synced.
+    pub(crate) fn during_folder_sync(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        self.lock().meanwhile = Some(Box::new(meanwhile));
     }
 
     /// Bytes of all files that have a name.
@@ -400,6 +408,10 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &str) -> Result<()> {
+        let meanwhile = self.lock().meanwhile.take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         let mut state = self.lock();
         // The data directory itself is kept open.
         if !path.is_empty() {

@@ -60,6 +60,9 @@ pub struct Log {
     key: (String, i32),
     folder: String,
     config: RwLock<Arc<LogConfig>>,
+    /// Who moves the log's start or takes segments away. Taken before `appender`, which is not
+    /// held while the disk syncs: appends go on meanwhile.
+    retiring: Mutex<()>,
     appender: Mutex<Appender>,
     /// Never empty; replaced as a whole, so that readers go on with what they have.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
@@ -316,6 +319,10 @@ impl Log {
 
     fn active(&self) -> Arc<Segment> {
         self.segments().last().expect("a log has a segment").clone()
+    }
+
+    fn lock_retiring(&self) -> MutexGuard<'_, ()> {
+        self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Appender> {

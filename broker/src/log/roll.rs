@@ -75,6 +75,7 @@ impl Log {
 
     /// Seals the log at an orderly stop: all that the next start would else find out by reading.
     pub(super) fn close(&self) -> Result<(), LogError> {
+        let _retiring = self.lock_retiring();
         let mut appender = self.lock();
         if std::mem::replace(&mut appender.is_closed, true) || self.damage.is_some() {
             return Ok(());

@@ -158,6 +158,7 @@ impl Found {
             dir: dir.clone(),
             folder,
             config: RwLock::new(Arc::new(config)),
+            retiring: Mutex::default(),
             appender: Mutex::new(Appender {
                 producers: self.producers,
                 snapshot: self.snapshot,
