@@ -8,6 +8,7 @@ mod failure;
 mod print;
 mod serve;
 mod table;
+mod topic;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ const EXAMPLES: &str = "\
 Examples:
   weir demo                        a sample of real change records becomes tables, step by step
   weir up                          broker and compactor in one process, data under ./data
+  weir topic create orders --config table.enabled=true --config table.primary.key=id
+                                   JSON records of this topic become rows of a table
   weir table list                  which tables there are
   weir table read default.orders   the rows of one
 
@@ -43,6 +46,9 @@ enum Command {
     Broker(weir_broker::arguments::Arguments),
     /// Run the compactor alone, beside any Kafka-compatible cluster: the tables.
     Compactor(weir_compactor::arguments::Arguments),
+    /// Create and change topics; a topic's configs make it a table.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
     /// Look at tables: list, describe, read, verify.
     #[command(subcommand)]
     Table(table::TableCommand),
@@ -53,7 +59,7 @@ fn main() -> ExitCode {
     // Services log what an operator needs; a command that prints an answer logs only troubles.
     let level = match cli.command {
         Command::Up(_) | Command::Broker(_) | Command::Compactor(_) => "info",
-        Command::Demo(_) | Command::Table(_) => "warn",
+        Command::Demo(_) | Command::Topic(_) | Command::Table(_) => "warn",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
@@ -78,6 +84,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Up(up) => serve::up(&up).await?,
         Command::Broker(arguments) => serve::broker(&arguments).await?,
         Command::Compactor(arguments) => serve::compactor(&arguments).await?,
+        Command::Topic(command) => topic::run(command).await?,
         Command::Table(command) => return table::run(command).await,
     }
     Ok(ExitCode::SUCCESS)

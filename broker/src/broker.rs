@@ -102,7 +102,7 @@ impl Broker {
             gauges.group_offset.with_label_values(&labels).set(committed.offset);
             let topic = topics.named(&key.topic);
             if let Some(partition) = topic.and_then(|topic| topic.partition(key.partition)) {
-                let lag = partition.ends().high_watermark.0 - committed.offset;
+                let lag = partition.ends().high_watermark.0.saturating_sub(committed.offset);
                 gauges.group_lag.with_label_values(&labels).set(lag.max(0));
             }
         }

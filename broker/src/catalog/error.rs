@@ -26,6 +26,9 @@ pub enum CatalogError {
     /// The broker does not let this be done.
     #[error("{0}")]
     Forbidden(String),
+    /// The operator lets no topic be deleted.
+    #[error("topics cannot be deleted: delete.topic.enable is false")]
+    DeletionDisabled,
     /// The disk failed.
     #[error("the log directory failed: {0}")]
     Log(#[from] LogError),
@@ -44,6 +47,7 @@ impl CatalogError {
             CatalogError::PartitionCount(_) => ResponseError::InvalidPartitions,
             CatalogError::Config(_) => ResponseError::InvalidConfig,
             CatalogError::Forbidden(_) => ResponseError::PolicyViolation,
+            CatalogError::DeletionDisabled => ResponseError::TopicDeletionDisabled,
             CatalogError::Log(_) | CatalogError::Save(_) => ResponseError::KafkaStorageError,
         }
     }

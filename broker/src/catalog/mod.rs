@@ -196,7 +196,7 @@ impl Catalog {
         let changes = self.lock();
         let mut topics = Topics::clone(&self.topics());
         if !self.config.delete_topic_enable {
-            return Err(CatalogError::Forbidden("delete.topic.enable is false".into()));
+            return Err(CatalogError::DeletionDisabled);
         }
         let topic = topics.take(name).ok_or(CatalogError::Unknown)?;
         if topic.is_internal {
