@@ -47,11 +47,14 @@ pub async fn run(broker: Arc<Broker>) {
     }
 }
 
-/// One look at all logs.
+/// One look at all logs. Blocks: for a thread that may.
 pub fn retain(broker: &Broker) {
-    for topic in broker.catalog.topics().iter() {
+    for name in broker.catalog.topics().iter().map(|topic| topic.name.clone()) {
+        // Offsets that were committed for a deleted topic must not count for one of the same name.
+        let _begun = broker.offsets.begin_blocking();
+        let Some(topic) = broker.catalog.topic(&name) else { continue };
         for (index, partition) in topic.partitions.iter().enumerate() {
-            let keep_from = keep_from(broker, topic, index as i32, partition);
+            let keep_from = keep_from(broker, &topic, index as i32, partition);
             match partition.apply_retention(keep_from) {
                 Ok(retired) if retired.segments > 0 => tracing::info!(
                     topic = topic.name.as_str(),

@@ -68,7 +68,11 @@ impl Tables {
                         tracing::warn!("cannot look for tables: {error}");
                     }
                     was_reached = false;
-                    self.board.set_ready(Err(error.to_string()));
+                    let servers = &self.shared.config.bootstrap_servers;
+                    self.board.set_ready(Err(format!(
+                        "{error}; it is asked again and again: start it, or correct \
+                         bootstrap.servers={servers}"
+                    )));
                 }
             }
             tokio::select! {

@@ -175,6 +175,23 @@ class Librdkafka:
         finally:
             consumer.close()
 
+    def commit_offset(self, group, topic, partition, offset):
+        consumer = self.consumer(**{"group.id": group})
+        try:
+            place = self.kafka.TopicPartition(topic, partition, offset)
+            consumer.assign([place])
+            consumer.commit(offsets=[place], asynchronous=False)
+        finally:
+            consumer.close()
+
+    def committed_offset(self, group, topic, partition):
+        consumer = self.consumer(**{"group.id": group})
+        try:
+            found = consumer.committed([self.kafka.TopicPartition(topic, partition)], SECONDS)[0]
+            return None if found.offset < 0 else found.offset
+        finally:
+            consumer.close()
+
 
 class Aiokafka:
     """aiokafka: idempotent, acks=all."""
@@ -266,10 +283,11 @@ class Aiokafka:
 
         return self.run(work())
 
-    async def consumer(self, topic, partition):
+    async def consumer(self, topic, partition, group=None):
         consumer = await self.started(
             self.kafka.AIOKafkaConsumer, bootstrap_servers=self.bootstrap, enable_auto_commit=False,
             auto_offset_reset="none", max_partition_fetch_bytes=10_000_000, metadata_max_age_ms=5000,
+            group_id=group,
         )  # fmt: skip
         place = self.kafka.TopicPartition(topic, partition)
         consumer.assign([place])
@@ -319,6 +337,26 @@ class Aiokafka:
 
         return self.run(work())
 
+    def commit_offset(self, group, topic, partition, offset):
+        async def work():
+            consumer, place = await self.consumer(topic, partition, group)
+            try:
+                await consumer.commit({place: offset})
+            finally:
+                await consumer.stop()
+
+        self.run(work())
+
+    def committed_offset(self, group, topic, partition):
+        async def work():
+            consumer, place = await self.consumer(topic, partition, group)
+            try:
+                return await consumer.committed(place)
+            finally:
+                await consumer.stop()
+
+        return self.run(work())
+
 
 class KafkaPython:
     """kafka-python, the pure one: idempotent, acks=all."""
@@ -331,6 +369,7 @@ class KafkaPython:
         import kafka
         import kafka.admin
         import kafka.errors
+        import kafka.structs
 
         self.kafka = kafka
         self.errors = kafka.errors
@@ -387,10 +426,10 @@ class KafkaPython:
         finally:
             producer.close(SECONDS)
 
-    def consumer(self, topic, partition):
+    def consumer(self, topic, partition, group=None):
         consumer = self.kafka.KafkaConsumer(
             bootstrap_servers=self.bootstrap, enable_auto_commit=False, auto_offset_reset="none",
-            group_id=None, max_partition_fetch_bytes=10_000_000,
+            group_id=group, max_partition_fetch_bytes=10_000_000,
         )  # fmt: skip
         place = self.kafka.TopicPartition(topic, partition)
         consumer.assign([place])
@@ -431,6 +470,20 @@ class KafkaPython:
         try:
             found = self.call(consumer.offsets_for_times, {place: timestamp_ms})[place]
             return found and found.offset
+        finally:
+            consumer.close()
+
+    def commit_offset(self, group, topic, partition, offset):
+        consumer, place = self.consumer(topic, partition, group)
+        try:
+            self.call(consumer.commit, {place: self.kafka.structs.OffsetAndMetadata(offset, "", -1)})
+        finally:
+            consumer.close()
+
+    def committed_offset(self, group, topic, partition):
+        consumer, place = self.consumer(topic, partition, group)
+        try:
+            return self.call(consumer.committed, place)
         finally:
             consumer.close()
 

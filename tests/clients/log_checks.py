@@ -181,6 +181,19 @@ def rejected_offset(client, topic, offset):
         raise
 
 
+def committed(client, others, prefix):
+    """An offset that one client leaves for a group is found by all, and nothing else is."""
+    topic, group = f"{prefix}-{client.name}-committed", f"{prefix}-group-of-{client.name}"
+    client.create_topic(topic, 2)
+    equal(client.committed_offset(group, topic, 0), None, "committed before")
+    client.commit_offset(group, topic, 0, 5)
+    client.commit_offset(group, topic, 0, 3)
+    for reader in others:
+        equal(reader.committed_offset(group, topic, 0), 3, f"committed, read by {reader.name}")
+        equal(reader.committed_offset(group, topic, 1), None, f"the other partition, read by {reader.name}")
+        equal(reader.committed_offset(group + "-2", topic, 0), None, f"another group, read by {reader.name}")
+
+
 def auto_created(client, prefix):
     """A producer to an unknown topic makes it, as Kafka does by default."""
     topic = f"{prefix}-{client.name}-auto"
@@ -204,14 +217,18 @@ def large_log(client, prefix):
     same_records(client.read(topic), records, range(40_000))
 
 
-def through_kcat(kcat, maker, readers, codec, prefix):
+def through_kcat(kcat, adapters, codec, prefix):
+    """What kcat writes all read, and what the others write kcat reads."""
     topic = f"{prefix}-kcat-{codec}"
-    maker.create_topic(topic)
+    adapters[0].create_topic(topic, 1 + len(adapters))
     wanted = text_records(700)
     kcat.produce(topic, 0, wanted, codec)
-    for reader in readers:
+    for reader in [*adapters, kcat]:
         same_records(reader.read(topic), wanted, range(700))
     same_records(kcat.read(topic, 0, 650), wanted[650:], range(650, 700))
+    for partition, writer in enumerate(adapters, 1):
+        writer.produce(topic, partition, wanted, codec)
+        same_records(kcat.read(topic, partition), wanted, range(700))
 
 
 def kcat_only(kcat, maker, prefix):
@@ -231,7 +248,6 @@ def kcat_only(kcat, maker, prefix):
 
 
 def run_log_checks(checks, adapters, kcat, prefix="log"):
-    readers = adapters + ([kcat] if kcat else [])
     for client in adapters:
         for codec in CODECS:
             checks.run(f"log/{client.name}/{codec}", written_and_read, client, adapters, codec, prefix)
@@ -239,10 +255,11 @@ def run_log_checks(checks, adapters, kcat, prefix="log"):
         checks.run(f"log/{client.name}/lookup", looked_up, client, prefix)
         checks.run(f"log/{client.name}/errors", refused, client, prefix)
         checks.run(f"log/{client.name}/admin", administered, client, prefix)
+        checks.run(f"log/{client.name}/committed", committed, client, adapters, prefix)
         checks.run(f"log/{client.name}/auto-create", auto_created, client, prefix)
     checks.run("log/librdkafka/only", librdkafka_only, adapters[0], prefix)
     checks.run("log/librdkafka/large", large_log, adapters[0], prefix)
     for codec in CODECS if kcat else ():
-        checks.run(f"log/kcat/{codec}", through_kcat, kcat, adapters[0], readers, codec, prefix)
+        checks.run(f"log/kcat/{codec}", through_kcat, kcat, adapters, codec, prefix)
     if kcat:
         checks.run("log/kcat/only", kcat_only, kcat, adapters[0], prefix)

@@ -29,10 +29,9 @@ pub(super) struct Process {
 impl Process {
     /// Starts `weir` with the given arguments and environment.
     pub(super) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(arguments).envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().expect("weir can be started");
+        let mut command = weir(arguments);
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("weir can be started");
         let stderr = child.stderr.take().expect("it is piped");
         let (said, ready) = watch::channel(false);
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -42,9 +41,8 @@ impl Process {
 
     /// Runs a command of `weir` to its end, which must be a good one.
     pub(super) async fn run(arguments: &[&str]) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        let output = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends");
+        let output = tokio::time::timeout(PATIENCE, weir(arguments).output()).await;
+        let output = output.expect("it ends");
         let output = output.expect("weir can be started");
         assert!(output.status.success(), "weir {arguments:?}: {output:#?}");
     }
@@ -93,6 +91,14 @@ impl Process {
     fn told(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
+}
+
+/// The program, told nothing by the environment that the test does not tell it.
+fn weir(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.env("WEIR_LOG", "info").env_remove("WEIR_CRASH_AT").env_remove("WEIR_SEEDED_BUG");
+    command
 }
 
 async fn listen(

@@ -12,22 +12,22 @@ use kafka_protocol::messages::alter_configs_response::{
 };
 
 use crate::api::describe_configs::TOPIC;
-use crate::api::{code, text};
+use crate::api::{code, doubled, text};
 use crate::broker::Broker;
 
 /// Answers the request.
 pub fn answer(broker: &Broker, request: &AlterConfigsRequest) -> AlterConfigsResponse {
+    let named =
+        |resource: &AlterConfigsResource| (resource.resource_type, resource.resource_name.clone());
+    let names: Vec<_> = request.resources.iter().map(named).collect();
+    let doubled = doubled(names.iter());
     let responses = request.resources.iter().map(|resource| {
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        let twins = request.resources.iter().filter(|other| {
-            other.resource_type == resource.resource_type
-                && other.resource_name == resource.resource_name
-        });
-        let altered = match twins.count() {
-            1 => alter(broker, resource, request.validate_only),
-            _ => Err((ResponseError::InvalidRequest, "The resource is named twice.".into())),
+        let altered = match doubled.contains(&named(resource)) {
+            false => alter(broker, resource, request.validate_only),
+            true => Err((ResponseError::InvalidRequest, "The resource is named twice.".into())),
         };
         match altered {
             Ok(()) => response,

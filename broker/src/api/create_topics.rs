@@ -4,7 +4,7 @@
 //! -1 means the broker's default. Replica assignments may only name this broker. From version 5 on
 //! the answer shows the topic's settings, from 7 on its id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
@@ -17,6 +17,9 @@ use crate::broker::Broker;
 use crate::catalog::error::CatalogError;
 use crate::config::topic::TopicConfig;
 
+/// As many partitions are created by one request, as in Kafka.
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
 type Failure = (ResponseError, String);
 
 /// Answers the request.
@@ -26,11 +29,21 @@ pub fn answer(
     version: i16,
 ) -> CreateTopicsResponse {
     let doubled = doubled(request.topics.iter().map(|topic| topic.name.as_str()));
+    let is_excessive = partitions_asked(broker, request) > PARTITIONS_PER_REQUEST_MAX;
+    let mut told = HashSet::new();
     let mut results: Vec<CreatableTopicResult> = Vec::new();
     for asked in &request.topics {
         let result = CreatableTopicResult::default().with_name(asked.name.clone());
+        if is_excessive {
+            let why = format!(
+                "Excessively large number of partitions per request: at most \
+                 {PARTITIONS_PER_REQUEST_MAX} are created at once."
+            );
+            results.push(refused(result, (ResponseError::PolicyViolation, why), version));
+            continue;
+        }
         if doubled.contains(asked.name.as_str()) {
-            if !results.iter().any(|result| result.name == asked.name) {
+            if told.insert(asked.name.as_str()) {
                 let why = "Duplicate topic name.".to_owned();
                 results.push(refused(result, (ResponseError::InvalidRequest, why), version));
             }
@@ -42,6 +55,19 @@ pub fn answer(
         });
     }
     CreateTopicsResponse::default().with_topics(results)
+}
+
+/// How many partitions a request asks for, or topics where it is more.
+fn partitions_asked(broker: &Broker, request: &CreateTopicsRequest) -> usize {
+    let asked = request.topics.iter().map(|topic| {
+        let count = match topic.num_partitions {
+            -1 if topic.assignments.is_empty() => broker.config.num_partitions,
+            -1 => i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX),
+            count => count,
+        };
+        usize::try_from(count).unwrap_or(1).max(1)
+    });
+    asked.fold(0, usize::saturating_add)
 }
 
 fn create(

@@ -22,18 +22,35 @@ pub async fn answer(
     request: DeleteTopicsRequest,
     version: i16,
 ) -> DeleteTopicsResponse {
-    let shared = broker.clone();
-    let deleted = tokio::task::spawn_blocking(move || delete_all(&shared, &request, version));
-    let Ok(response) = deleted.await else {
+    // A client that goes away must not leave a deletion half done.
+    let deleted = tokio::spawn(async move { delete_and_forget(&broker, request, version).await });
+    deleted.await.unwrap_or_else(|_| {
         tracing::error!("deleting topics panicked");
-        return DeleteTopicsResponse::default();
+        DeleteTopicsResponse::default()
+    })
+}
+
+async fn delete_and_forget(
+    broker: &Arc<Broker>,
+    request: DeleteTopicsRequest,
+    version: i16,
+) -> DeleteTopicsResponse {
+    let shared = broker.clone();
+    let delete = async move {
+        let deleted = tokio::task::spawn_blocking(move || delete_all(&shared, &request, version));
+        let response = deleted.await.unwrap_or_else(|_| {
+            tracing::error!("deleting topics panicked");
+            DeleteTopicsResponse::default()
+        });
+        let gone = response.responses.iter().filter(|one| one.error_code == NONE);
+        let names = gone.filter_map(|one| one.name.as_ref()).map(|name| name.to_string());
+        let names = names.collect();
+        (response, names)
     };
-    for gone in response.responses.iter().filter(|one| one.error_code == NONE) {
-        let name = gone.name.as_ref().map_or("", |name| name.as_str());
-        let now_ms = broker.clock.now_ms();
-        if let Err(error) = broker.offsets.forget_topic(&broker.catalog, name, now_ms).await {
-            tracing::error!(topic = name, %error, "offsets of a deleted topic are still there");
-        }
+    let now_ms = broker.clock.now_ms();
+    let (response, forgotten) = broker.offsets.forget_topics(&broker.catalog, now_ms, delete).await;
+    if let Err(error) = forgotten {
+        tracing::error!(%error, "offsets of deleted topics are still there");
     }
     response
 }

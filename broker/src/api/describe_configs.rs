@@ -5,6 +5,8 @@
 //! the cluster-wide default, of which nothing is set. Other types are refused. A broker's settings
 //! come from its file and cannot be changed while it runs, so they are read-only.
 
+use std::collections::HashSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -30,7 +32,13 @@ pub fn answer(
     request: &DescribeConfigsRequest,
     version: i16,
 ) -> DescribeConfigsResponse {
-    let results = request.resources.iter().map(|resource| {
+    // Named twice, answered once: an answer is as large as what there is.
+    let mut seen = HashSet::new();
+    let asked = request
+        .resources
+        .iter()
+        .filter(|resource| seen.insert((resource.resource_type, resource.resource_name.clone())));
+    let results = asked.map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());

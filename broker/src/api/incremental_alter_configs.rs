@@ -18,7 +18,7 @@ use crate::api::{code, doubled, text};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::config::setting::list;
-use crate::config::topic::{default_of, is_list};
+use crate::config::topic::{default_of, is_list, unknown};
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -30,17 +30,17 @@ pub fn answer(
     broker: &Broker,
     request: &IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
+    let named =
+        |resource: &AlterConfigsResource| (resource.resource_type, resource.resource_name.clone());
+    let names: Vec<_> = request.resources.iter().map(named).collect();
+    let doubled = doubled(names.iter());
     let responses = request.resources.iter().map(|resource| {
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        let twins = request.resources.iter().filter(|other| {
-            other.resource_type == resource.resource_type
-                && other.resource_name == resource.resource_name
-        });
-        let altered = match twins.count() {
-            1 => alter(broker, resource, request.validate_only),
-            _ => Err((ResponseError::InvalidRequest, "The resource is named twice.".into())),
+        let altered = match doubled.contains(&named(resource)) {
+            false => alter(broker, resource, request.validate_only),
+            true => Err((ResponseError::InvalidRequest, "The resource is named twice.".into())),
         };
         match altered {
             Ok(()) => response,
@@ -84,7 +84,7 @@ fn apply(
     broker: &Config,
 ) -> Result<(), String> {
     let name = config.name.as_str();
-    let is_list = is_list(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let is_list = is_list(name).ok_or_else(|| unknown(name))?;
     if config.config_operation == DELETE {
         overrides.remove(name);
         return Ok(());

@@ -12,7 +12,7 @@ use kafka_protocol::messages::list_offsets_response::{
 };
 
 use crate::api::fetch::check_leader_epoch;
-use crate::api::{NONE, code};
+use crate::api::{NONE, code, doubled};
 use crate::broker::Broker;
 use crate::catalog::Topics;
 use crate::log::error::ReadError;
@@ -34,12 +34,13 @@ pub fn searches(request: &ListOffsetsRequest) -> bool {
 /// Answers the request.
 pub fn answer(broker: &Broker, request: &ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let topics = broker.catalog.topics();
+    let asked = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|one| (topic.name.as_str(), one.partition_index))
+    });
+    let doubled = doubled(asked);
     let answered = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|one| {
-            let twins = request.topics.iter().filter(|other| other.name == topic.name);
-            let twins = twins.flat_map(|other| &other.partitions);
-            let is_twice = twins.filter(|t| t.partition_index == one.partition_index).count() > 1;
-            let found = if is_twice {
+            let found = if doubled.contains(&(topic.name.as_str(), one.partition_index)) {
                 Err(ResponseError::InvalidRequest)
             } else {
                 find(&topics, &topic.name, one, request.isolation_level, version)

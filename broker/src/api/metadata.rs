@@ -6,6 +6,8 @@
 //! versions take null as "all" and an empty one as "none". By id from version 12 on.
 //! Not: racks per listener, offline replicas, authorization (everybody may do everything).
 
+use std::collections::HashSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::metadata_response::{
@@ -56,7 +58,10 @@ pub fn answer(
         }
         Some(asked) => {
             let creates = may_create(broker, request, version);
-            topics.extend(asked.iter().map(|asked| find(broker, asked, version, creates)));
+            // Named twice, answered once, as in Kafka: an answer is as large as what there is.
+            let mut seen = HashSet::new();
+            let asked = asked.iter().filter(|asked| seen.insert((&asked.name, asked.topic_id)));
+            topics.extend(asked.map(|asked| find(broker, asked, version, creates)));
         }
     }
     if request.include_topic_authorized_operations {

@@ -26,7 +26,9 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -141,7 +143,8 @@ fn dispatch(
             reply(head, &metadata::answer(broker, caller, &request, version))
         }
         ApiKey::OffsetFetch => {
-            reply(head, &offset_fetch::answer(broker, &decode(head, body)?, version))
+            let request = decode(head, body)?;
+            return Ok(later(head, offset_fetch::answer(broker.clone(), request, version)));
         }
         ApiKey::FindCoordinator => {
             let request = decode(head, body)?;
@@ -252,10 +255,10 @@ fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 
-/// Every name that stands more than once in a list.
-fn doubled<'a>(names: impl Iterator<Item = &'a str>) -> std::collections::HashSet<&'a str> {
-    let mut seen = std::collections::HashSet::new();
-    names.filter(|name| !seen.insert(*name)).collect()
+/// Everything that stands more than once in a list. One pass: lists come from the network.
+fn doubled<T: Copy + Eq + Hash>(all: impl Iterator<Item = T>) -> HashSet<T> {
+    let mut seen = HashSet::new();
+    all.filter(|one| !seen.insert(*one)).collect()
 }
 
 /// No error.

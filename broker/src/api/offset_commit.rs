@@ -18,7 +18,7 @@ use crate::api::{NONE, code};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
 use crate::group::offset_records::{Committed, OffsetKey};
-use crate::group::offsets::{Change, internal_topic};
+use crate::group::offsets::{Change, Commit, internal_topic};
 
 /// Answers the request.
 pub async fn answer(
@@ -27,6 +27,8 @@ pub async fn answer(
     version: i16,
 ) -> OffsetCommitResponse {
     let refusal = check_group(&request, version).err();
+    // First, so that the topics that are found below are still there when the offsets count.
+    let begun = broker.offsets.begin().await;
     let now_ms = broker.clock.now_ms();
     let topics = broker.catalog.topics();
     let mut changes = Vec::new();
@@ -55,7 +57,7 @@ pub async fn answer(
         response.topics.push(answered);
     }
     if !changes.is_empty()
-        && let Err(error) = commit(&broker, request.group_id.as_str(), changes, now_ms).await
+        && let Err(error) = commit(&broker, begun, request.group_id.as_str(), changes, now_ms).await
     {
         for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             if partition.error_code == NONE {
@@ -68,6 +70,7 @@ pub async fn answer(
 
 async fn commit(
     broker: &Arc<Broker>,
+    begun: Commit<'_>,
     group: &str,
     changes: Vec<Change>,
     now_ms: i64,
@@ -83,7 +86,7 @@ async fn commit(
         }
         Err(_) => return Err(ResponseError::CoordinatorNotAvailable),
     };
-    broker.offsets.commit(&topic, group, changes, now_ms).await.map_err(|error| {
+    begun.write(&topic, group, changes, now_ms).await.map_err(|error| {
         tracing::error!(group, %error, "offsets cannot be committed");
         ResponseError::CoordinatorNotAvailable
     })

@@ -3,6 +3,8 @@
 //! Nothing committed is offset -1 and no error. Null topics (from version 2 on) mean all. From
 //! version 8 on several groups are asked for at once.
 
+use std::sync::Arc;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::offset_fetch_request::{
@@ -20,8 +22,18 @@ use crate::group::offset_records::Committed;
 /// From here on several groups are asked for.
 const GROUPS_FROM: i16 = 8;
 
-/// Answers the request.
-pub fn answer(broker: &Broker, request: &OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+/// Answers the request. While topics are deleted it waits: what was committed for another topic of
+/// the same name is not told.
+pub async fn answer(
+    broker: Arc<Broker>,
+    request: OffsetFetchRequest,
+    version: i16,
+) -> OffsetFetchResponse {
+    let _begun = broker.offsets.begin().await;
+    fetch(&broker, &request, version)
+}
+
+fn fetch(broker: &Broker, request: &OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     if version >= GROUPS_FROM {
         let groups = request.groups.iter().map(|asked| group(broker, asked));
         return OffsetFetchResponse::default().with_groups(groups.collect());

@@ -6,6 +6,7 @@
 //! offsets are written again at its end and what lies before is cut off.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_protocol::records::Offset;
@@ -92,6 +93,13 @@ impl Offsets {
     }
 
     fn replay_batch(&self, batch: &RecordBatch) {
+        if let Err(error) = batch.check_crc() {
+            // A wrong offset is worse than none: a group without one begins by its own rule, and
+            // a table's log is kept whole.
+            let offset = batch.header().base_offset.0;
+            tracing::error!(offset, %error, "a batch of {CONSUMER_OFFSETS} is damaged: its offsets are forgotten");
+            return;
+        }
         let records = match batch.records(DECOMPRESSED_BYTES_MAX) {
             Ok(records) => records,
             Err(error) => {
@@ -155,36 +163,39 @@ impl Offsets {
         entries.collect()
     }
 
-    /// Appends what one group commits or forgets; durable and visible when this returns.
-    pub async fn commit(
-        &self,
-        topic: &Topic,
-        group: &str,
-        changes: Vec<Change>,
-        now_ms: i64,
-    ) -> Result<(), CommitError> {
-        let _shared = self.gate.read().await;
-        self.write(topic, group, changes, now_ms).await
+    /// Begins a commit, or a look at several offsets. Until it is over nobody deletes topics and
+    /// forgets their offsets, so a topic that is found meanwhile is the one for which they count.
+    pub async fn begin(&self) -> Commit<'_> {
+        Commit { _shared: self.gate.read().await, offsets: self }
     }
 
+    /// As [`Offsets::begin`], for threads that may block.
+    pub fn begin_blocking(&self) -> Commit<'_> {
+        Commit { _shared: self.gate.blocking_read(), offsets: self }
+    }
+
+    /// Appends changes, all of them before the first wait: one sync makes them durable. They are
+    /// visible when this returns.
     async fn write(
         &self,
         topic: &Topic,
-        group: &str,
-        changes: Vec<Change>,
+        changes: impl Iterator<Item = (&str, Vec<Change>)>,
         now_ms: i64,
     ) -> Result<(), CommitError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
         let storage = |error: &dyn std::fmt::Display| CommitError::Storage(error.to_string());
-        let index = partition_of(group, topic.partition_count());
-        let partition = topic.partition(index).expect("the index is below the count");
-        let appended =
-            partition.append_internal(&batch_of(&changes, now_ms)).map_err(|e| storage(&e))?;
-        partition.durable(appended.last_offset.next()).await.map_err(|e| storage(&e))?;
-        for (delta, (key, value)) in changes.into_iter().enumerate() {
-            self.apply(key, value, appended.base_offset.plus(delta as i64));
+        let mut written = Vec::new();
+        for (group, changes) in changes.filter(|(_, changes)| !changes.is_empty()) {
+            let index = partition_of(group, topic.partition_count());
+            let partition = topic.partition(index).expect("the index is below the count");
+            let appended = partition.append_internal(&batch_of(&changes, now_ms));
+            written.push((partition, appended.map_err(|error| storage(&error))?, changes));
+        }
+        for (partition, appended, changes) in written {
+            let durable = partition.durable(appended.last_offset.next()).await;
+            durable.map_err(|error| storage(&error))?;
+            for (delta, (key, value)) in changes.into_iter().enumerate() {
+                self.apply(key, value, appended.base_offset.plus(delta as i64));
+            }
         }
         Ok(())
     }
@@ -204,14 +215,18 @@ impl Offsets {
         .await
     }
 
-    /// Forgets all that was committed for a topic: another one of its name is not this one.
-    pub async fn forget_topic(
+    /// Deletes topics and forgets all that was committed for them: another one of the same name is
+    /// not this one. `delete` answers with their names; no commit comes in between.
+    pub async fn forget_topics<R>(
         &self,
         catalog: &Catalog,
-        topic: &str,
         now_ms: i64,
-    ) -> Result<usize, CommitError> {
-        self.forget(catalog, now_ms, |key, _| key.topic == topic).await
+        delete: impl Future<Output = (R, Vec<String>)>,
+    ) -> (R, Result<usize, CommitError>) {
+        let _alone = self.gate.write().await;
+        let (answer, deleted) = delete.await;
+        let is_over = |key: &OffsetKey, _: &Committed| deleted.contains(&key.topic);
+        (answer, self.forget_alone(catalog, now_ms, is_over).await)
     }
 
     async fn forget(
@@ -220,8 +235,18 @@ impl Offsets {
         now_ms: i64,
         is_over: impl Fn(&OffsetKey, &Committed) -> bool,
     ) -> Result<usize, CommitError> {
-        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(0) };
         let _alone = self.gate.write().await;
+        self.forget_alone(catalog, now_ms, is_over).await
+    }
+
+    /// For who holds the gate alone.
+    async fn forget_alone(
+        &self,
+        catalog: &Catalog,
+        now_ms: i64,
+        is_over: impl Fn(&OffsetKey, &Committed) -> bool,
+    ) -> Result<usize, CommitError> {
+        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(0) };
         let mut over: BTreeMap<String, Vec<Change>> = BTreeMap::new();
         for (key, committed) in self.all() {
             if is_over(&key, &committed) {
@@ -229,11 +254,7 @@ impl Offsets {
             }
         }
         let count = over.values().map(Vec::len).sum();
-        for (group, changes) in over {
-            for part in changes.chunks(REWRITE_BATCH) {
-                self.write(&topic, &group, part.to_vec(), now_ms).await?;
-            }
-        }
+        self.write(&topic, parts(&over), now_ms).await?;
         Ok(count)
     }
 
@@ -246,11 +267,7 @@ impl Offsets {
         }
         let cuts: Vec<Offset> =
             topic.partitions.iter().map(|partition| partition.ends().log_end).collect();
-        for (group, changes) in live {
-            for part in changes.chunks(REWRITE_BATCH) {
-                self.write(topic, &group, part.to_vec(), now_ms).await?;
-            }
-        }
+        self.write(topic, parts(&live), now_ms).await?;
         for (partition, cut) in topic.partitions.iter().zip(cuts) {
             partition.durable(cut).await.map_err(|e| CommitError::Storage(e.to_string()))?;
             partition
@@ -259,6 +276,33 @@ impl Offsets {
         }
         Ok(())
     }
+}
+
+/// A commit that has begun; see [`Offsets::begin`].
+#[derive(Debug)]
+pub struct Commit<'a> {
+    offsets: &'a Offsets,
+    _shared: tokio::sync::RwLockReadGuard<'a, ()>,
+}
+
+impl Commit<'_> {
+    /// Appends what one group commits or forgets; durable and visible when this returns.
+    pub async fn write(
+        self,
+        topic: &Topic,
+        group: &str,
+        changes: Vec<Change>,
+        now_ms: i64,
+    ) -> Result<(), CommitError> {
+        self.offsets.write(topic, std::iter::once((group, changes)), now_ms).await
+    }
+}
+
+/// The changes of all groups in batches that are not too large.
+fn parts(changes: &BTreeMap<String, Vec<Change>>) -> impl Iterator<Item = (&str, Vec<Change>)> {
+    changes.iter().flat_map(|(group, changes)| {
+        changes.chunks(REWRITE_BATCH).map(|part| (group.as_str(), part.to_vec()))
+    })
 }
 
 /// The internal topic, made if there is none.
@@ -285,7 +329,6 @@ fn batch_of(changes: &[Change], now_ms: i64) -> RecordBatch {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::disk::Disk;
     use crate::disk::os::OsDisk;
     use crate::log::dir::LogDir;
     use crate::log::dir::options::LogDirOptions;
@@ -296,9 +339,9 @@ mod tests {
     #[tokio::test]
     async fn an_offset_expires_when_nobody_commits_it_again_for_too_long() {
         let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let disk = Arc::new(OsDisk::open(folder.path()).unwrap());
         let clock = Arc::new(SystemClock);
-        let (logs, _) = LogDir::open(disk.clone(), LogDirOptions::default(), clock).unwrap();
+        let (logs, _) = LogDir::open(disk, LogDirOptions::default(), clock).unwrap();
         let mut config = Config::default();
         for (name, value) in [
             ("offsets.retention.minutes", "10"),
@@ -309,7 +352,7 @@ mod tests {
         }
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let catalog = Catalog::open(disk, logs.clone(), config.clone(), metrics).unwrap();
+        let catalog = Catalog::open(logs.clone(), config.clone(), metrics).unwrap();
         catalog.create("t", 2, BTreeMap::new()).unwrap();
         let topic = internal_topic(&catalog, &config).unwrap();
         let offsets = Offsets::open(&catalog).unwrap();
@@ -318,9 +361,9 @@ mod tests {
             let metadata = String::new();
             (key, Some(Committed { offset: 7, leader_epoch: 0, metadata, commit_ms }))
         };
-        offsets.commit(&topic, "g", vec![change(0, 0)], 0).await.unwrap();
+        offsets.begin().await.write(&topic, "g", vec![change(0, 0)], 0).await.unwrap();
         let later = vec![change(1, 5 * MINUTE_MS)];
-        offsets.commit(&topic, "g", later, 5 * MINUTE_MS).await.unwrap();
+        offsets.begin().await.write(&topic, "g", later, 5 * MINUTE_MS).await.unwrap();
         let at_the_end = 10 * MINUTE_MS;
         assert_eq!(offsets.expire(&catalog, &config, at_the_end).await.unwrap(), 0);
         assert_eq!(offsets.expire(&catalog, &config, at_the_end + 1).await.unwrap(), 1);

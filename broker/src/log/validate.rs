@@ -5,13 +5,17 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use kafka_protocol::error::ResponseError;
-use weir_protocol::records::batch::{BatchHeader, RecordBatch};
+use weir_protocol::records::batch::{BatchHeader, HEADER_BYTES, RecordBatch};
+use weir_protocol::records::compression::Compression;
 use weir_protocol::records::{BatchError, Offset};
 
 use crate::log::config::{LogConfig, TimestampType};
 
 /// The most that the records of one batch may decompress to when they are walked.
 pub const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
+
+/// The least that a record takes: lengths and deltas of a byte each, no key, value or header.
+const RECORD_BYTES_MIN: usize = 7;
 
 /// Says that a record has no time.
 const NO_TIMESTAMP: i64 = -1;
@@ -187,7 +191,15 @@ fn check_header(
     if producer_id >= 0 && base_sequence < 0 && !header.is_control() {
         return Err(InvalidBatch::Sequence { producer_id, base_sequence });
     }
-    header.compression().map_err(InvalidBatch::Compression)?;
+    let compression = header.compression().map_err(InvalidBatch::Compression)?;
+    // A count that the bytes cannot hold would burn offsets by the billion.
+    let records_bytes = match compression {
+        Compression::None => found - HEADER_BYTES,
+        _ => DECOMPRESSED_BYTES_MAX,
+    };
+    if usize::try_from(count).unwrap_or(usize::MAX) > records_bytes / RECORD_BYTES_MIN {
+        return Err(InvalidBatch::Count { count, last_offset_delta });
+    }
     if is_client && header.has_log_append_time() {
         return Err(InvalidBatch::AppendTime);
     }
@@ -209,9 +221,7 @@ fn with_max_timestamp(batch: &RecordBatch, max_timestamp_ms: i64) -> RecordBatch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_protocol::records::batch::HEADER_BYTES;
     use weir_protocol::records::builder::BatchBuilder;
-    use weir_protocol::records::compression::Compression;
 
     const NOW_MS: i64 = 10_000_000;
 
@@ -230,6 +240,26 @@ mod tests {
         let crc = crc32c::crc32c(&changed[21..]);
         changed[17..21].copy_from_slice(&crc.to_be_bytes());
         RecordBatch::parse(changed.freeze()).unwrap()
+    }
+
+    /// The same batch, which claims so many records.
+    fn claiming(batch: &RecordBatch, count: i32) -> RecordBatch {
+        let claimed = with(batch, 57, &count.to_be_bytes());
+        with(&claimed, 23, &(count - 1).to_be_bytes())
+    }
+
+    #[test]
+    fn as_many_records_are_believed_as_the_bytes_can_hold() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for _ in 0..10 {
+            builder.append(NOW_MS, None, None, &[]);
+        }
+        let smallest = RecordBatch::parse(builder.finish()).unwrap();
+        assert_eq!(smallest.bytes().len(), HEADER_BYTES + 10 * RECORD_BYTES_MIN);
+        let config = LogConfig { validates_records: false, ..LogConfig::default() };
+        assert_eq!(refusal(&smallest, &config), None);
+        let more = claiming(&smallest, 11);
+        assert_eq!(refusal(&more, &config), Some(ResponseError::InvalidRecord));
     }
 
     fn refusal(batch: &RecordBatch, config: &LogConfig) -> Option<ResponseError> {
@@ -257,6 +287,12 @@ mod tests {
             ("size before checksum", corrupt.clone(), &small, ResponseError::MessageTooLarge),
             ("checksum", corrupt, &config, ResponseError::CorruptMessage),
             ("count", with(&good, 57, &3_i32.to_be_bytes()), &config, ResponseError::InvalidRecord),
+            (
+                "count beyond the bytes",
+                claiming(&good, i32::MAX),
+                &config,
+                ResponseError::InvalidRecord,
+            ),
             (
                 "no records",
                 with(&good, 57, &0_i32.to_be_bytes()),

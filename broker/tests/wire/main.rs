@@ -5,6 +5,7 @@ mod configs;
 mod every_version;
 mod hostile;
 mod http;
+mod large_requests;
 mod lifecycle;
 mod limits;
 mod offsets;

@@ -140,6 +140,28 @@ async fn a_topic_that_is_made_again_has_no_offsets_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_whose_client_goes_away_forgets_the_offsets_too() {
+    let (_folder, broker) = broker().await;
+    let mut client = Client::of(&broker).await;
+    for round in 0..20 {
+        client.create("t", 4, &[]).await;
+        assert_eq!(committed(&mut client, "t").await.0, -1, "round {round}");
+        let response = client.call(8, &commit("t", 0, 5, "")).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![TopicName(text("t"))]);
+        let mut leaving = Client::of(&broker).await;
+        leaving.send(5, &request).await;
+        drop(leaving);
+        while client.try_create("t", 1, &[]).await.error_code != 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(committed(&mut client, "t").await.0, -1, "round {round}");
+        assert_eq!(client.call(5, &request).await.responses[0].error_code, 0);
+    }
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_topic_of_offsets_does_not_grow_for_ever_and_forgets_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = config(folder.path());

@@ -192,6 +192,25 @@ fn what_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
+fn the_last_of_fields_with_one_name_counts_even_if_an_earlier_one_does_not_fit() {
+    let schema = ("table.schema", "id BIGINT, r ROW<x DATE NOT NULL>, m MAP<STRING, INT>");
+    let mut topic = Topic::new(&[schema], &[]);
+    let fits = topic.one(r#"{"id":"one","id":{"a":[1]},"id":2}"#);
+    assert_eq!(fits[0], Value::Int64(2));
+    let members = topic.one(r#"{"id":1,"r":{"x":true,"x":7},"m":{"a":"?","b":1,"a":3}}"#);
+    assert_eq!(members[1], Value::Row(vec![Value::Date(7)]));
+    assert_eq!(
+        members[2],
+        Value::Map(vec![(text("a"), Value::Int32(3)), (text("b"), Value::Int32(1)),])
+    );
+    let reason = topic.reason(r#"{"id":1,"id":"one"}"#);
+    assert!(reason.contains("column id"), "{reason}");
+    let reason = topic.reason(r#"{"id":1,"r":{"x":7,"x":true}}"#);
+    assert!(reason.contains("column r.x"), "{reason}");
+    assert!(topic.reason(r#"{"id":"one","id":}"#).contains("value"), "no JSON stays no JSON");
+}
+
+#[test]
 fn values_that_are_no_object_are_refused_and_null_ones_skipped() {
     let mut topic = Topic::new(&[("table.schema", "c INT")], &[]);
     assert_eq!(topic.reason("[1]"), "the value is an array, not an object");

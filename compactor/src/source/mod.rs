@@ -12,6 +12,8 @@
 pub mod client;
 pub mod cluster;
 mod fetch;
+mod group_offsets;
+mod link;
 pub mod requests;
 
 use std::collections::BTreeMap;
