@@ -68,6 +68,10 @@ impl Folding {
         let mut compactor = self.machine.compactor(&[]);
         self.table.caught_up(&history).await;
         compactor.stop().await;
+        self.table.litter().await;
+        let mut sweeper = self.machine.sweeper();
+        self.table.cleared().await;
+        sweeper.stop().await;
         self.table.check_anew(&history).await;
         self.machine.verify().await;
         self.broker.stop().await;

@@ -65,13 +65,22 @@ impl Machine {
         Process::start(&arguments, &[])
     }
 
-    /// Starts a compactor beside it.
+    /// Starts a compactor beside it. Orphans must be older than any commit may take.
     pub(super) fn compactor(&self, environment: &[(&str, &str)]) -> Process {
+        self.compactor_with("orphan.age.ms=5000", environment)
+    }
+
+    /// Starts a compactor that only has to clear up: nobody commits meanwhile.
+    pub(super) fn sweeper(&self) -> Process {
+        self.compactor_with("orphan.age.ms=1000", &[])
+    }
+
+    fn compactor_with(&self, setting: &str, environment: &[(&str, &str)]) -> Process {
         let (address, warehouse) = (self.address(), self.warehouse().display().to_string());
         let mut arguments = vec!["compactor", "--bootstrap-server", &address];
         arguments.extend(["--warehouse", &warehouse, "--http", "127.0.0.1:0"]);
         arguments.extend(["--override", "discovery.interval.ms=100"]);
-        arguments.extend(["--override", "orphan.age.ms=5000"]);
+        arguments.extend(["--override", setting]);
         Process::start(&arguments, environment)
     }
 

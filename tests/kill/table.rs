@@ -3,7 +3,8 @@
 //!
 //! - ids have no gap, a snapshot that was seen never changes, offsets never go back;
 //! - folded, quarantined and skipped are what the records are, and add up to the span;
-//! - what is set aside is what is no row.
+//! - what is set aside is what is no row;
+//! - in the end nothing lies about that no snapshot names.
 //!
 //! A death in the midst of an expiry leaves snapshots that are half gone, until the next expiry
 //! ends it. Only snapshots that an expiry was free to take may be so.
@@ -15,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use bytes::Bytes;
 use weir_compactor::committer::files::TableFiles;
+use weir_compactor::paimon::commit::FileEntry;
 use weir_compactor::paimon::expire::SNAPSHOTS_AT_ONCE_MAX;
 use weir_compactor::paimon::paths::TablePaths;
 use weir_compactor::paimon::snapshot::{CommitKind, Counts, Snapshot};
@@ -198,6 +201,61 @@ impl Table {
             }
         };
         tokio::time::timeout(PATIENCE, wait).await.expect("the table catches up");
+    }
+}
+
+impl Table {
+    /// Puts a file where a commit that was cut short could have left it.
+    pub(super) async fn litter(&self) {
+        let files = self.files().await;
+        let path = files.paths().manifest("manifest-left-behind-0").expect("a name of ours");
+        self.store.put_new(&path, Bytes::new()).await.expect("it can be put");
+    }
+
+    /// Waits until a compactor that runs has cleared away every file that no snapshot names.
+    pub(super) async fn cleared(&self) {
+        let wait = async {
+            while !self.orphans().await.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+            panic!("these files stay: {:?}", self.orphans().await);
+        }
+    }
+
+    /// The files that are there and that no snapshot names.
+    async fn orphans(&self) -> BTreeSet<String> {
+        let files = self.files().await;
+        let paths = files.paths();
+        let listed = self.store.list_with_temporary(paths.root()).await.expect("it can be listed");
+        let mut orphans: BTreeSet<String> = listed.into_iter().map(|file| file.path).collect();
+        for folder in ["schema", "snapshot"] {
+            let folder = paths.folder(folder);
+            orphans.retain(|path| !path.starts_with(&folder) || path.ends_with(".tmp"));
+        }
+        for id in files.snapshot_ids().await.expect("a folder can be listed") {
+            let Ok(Some(snapshot)) = files.snapshot_if_there(id).await else { continue };
+            // Its manifests may be gone, when it is about to be expired.
+            let manifests = files.manifests(&snapshot).await.unwrap_or_default();
+            let lines = files.entries(&manifests).await.unwrap_or_default();
+            for line in lines {
+                let FileEntry { partition, bucket, file, .. } = &line.entry;
+                let path = paths.data_file(partition, *bucket, &file.file_name);
+                orphans.remove(&path.expect("a name of ours"));
+            }
+            let lists = [&snapshot.base_manifest_list, &snapshot.delta_manifest_list];
+            let manifests = manifests.iter().map(|manifest| &manifest.file_name);
+            for name in lists.into_iter().chain(manifests) {
+                orphans.remove(&paths.manifest(name).expect("a name of ours"));
+            }
+            let quarantine = files.quarantine_files(&snapshot).await.unwrap_or_default().files;
+            let list = snapshot.quarantine().expect("it is whole").map(|list| list.list);
+            for name in quarantine.into_iter().map(|file| file.name).chain(list) {
+                orphans.remove(&paths.quarantine(&name).expect("a name of ours"));
+            }
+        }
+        orphans
     }
 }
 
