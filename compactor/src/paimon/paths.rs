@@ -58,7 +58,7 @@ impl TablePaths {
 
     /// The same places for a table with these partition columns.
     pub fn with_partition_columns(&self, columns: Vec<Column>) -> Result<Self, PathError> {
-        if let Some(column) = columns.iter().find(|it| !has_text(&it.column_type.data_type)) {
+        if let Some(column) = columns.iter().find(|it| !it.column_type.data_type.has_one_text()) {
             let data_type = column.column_type.to_string();
             return Err(PathError::Type { column: column.name.clone(), data_type });
         }
@@ -162,18 +162,6 @@ pub fn numbered(name: &str, prefix: &str) -> Option<i64> {
     if is_number { digits.parse().ok() } else { None }
 }
 
-fn has_text(data_type: &DataType) -> bool {
-    let differs = matches!(
-        data_type,
-        DataType::Float
-            | DataType::Double
-            | DataType::Binary(_)
-            | DataType::VarBinary(_)
-            | DataType::Bytes
-    );
-    !differs && !data_type.is_nested()
-}
-
 /// Hive's way: what a path or a shell might misread becomes `%XX`.
 fn escape(text: &str, path: &mut String) {
     for c in text.chars() {
@@ -203,7 +191,7 @@ fn text_of(value: &Value, data_type: &DataType) -> String {
             _ => time_text(*millis, 3),
         },
         Value::Timestamp { millis, nanos_of_milli } => match data_type {
-            DataType::Timestamp { precision } | DataType::TimestampLtz { precision } => {
+            DataType::Timestamp { precision } => {
                 timestamp_text(*millis, *nanos_of_milli, usize::from(*precision))
             }
             _ => timestamp_text(*millis, *nanos_of_milli, 9),
@@ -343,7 +331,8 @@ mod tests {
 
     #[test]
     fn types_whose_text_differs_between_readers_are_refused() {
-        for data_type in [DataType::Float, DataType::Double, DataType::Bytes] {
+        let instant = DataType::TimestampLtz { precision: 3 };
+        for data_type in [DataType::Float, DataType::Double, DataType::Bytes, instant] {
             let column = Column { id: 0, name: "p".into(), column_type: data_type.nullable() };
             let refused = TablePaths::new("default", "t", vec![column]);
             assert!(matches!(refused, Err(PathError::Type { .. })));
