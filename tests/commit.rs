@@ -19,6 +19,7 @@ use weir_compactor::paimon::commit::{Change, Conflict};
 use weir_compactor::paimon::snapshot::Snapshot;
 use weir_compactor::store::{Journal, LocalFiles, Store, StoreError};
 
+use crate::kit::folder;
 use crate::kit::store::{DiskImage, FAULTS, Fault, FaultyStore, Unsynced, contents};
 use crate::kit::toy_table::{
     ToyCompactor, check_from, check_retained, check_snapshot, lineage_at, paths,
@@ -31,13 +32,6 @@ const SHORT_END: i64 = 30;
 
 fn memory() -> Store {
     Store::of_objects(Arc::new(InMemory::new()))
-}
-
-/// A folder for tests that sync a lot: in memory where the system has such a place.
-fn quick_folder() -> tempfile::TempDir {
-    let shared = Path::new("/dev/shm");
-    let in_memory = tempfile::Builder::new().prefix("weir").tempdir_in(shared);
-    in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
 fn open_folder(folder: &Path) -> Store {
@@ -124,7 +118,7 @@ async fn a_commit_whose_answer_is_lost_is_found_again_and_not_refused() {
 /// Runs the script on local files and cuts the power after every act: an error if any snapshot is
 /// broken then, or one that was reported as committed is gone.
 async fn cut_power_everywhere(without_folder_sync: bool) -> Result<usize, String> {
-    let folder = quick_folder();
+    let folder = folder::quick();
     let root = folder.path().canonicalize().unwrap();
     let journal = Arc::new(Journal::default());
     let mut files = LocalFiles::open(&root).unwrap().with_journal(Arc::clone(&journal));
@@ -402,7 +396,7 @@ fn assert_one_winner_each(store: &Store, winners: &[(String, Vec<usize>)], round
 
 #[test]
 fn of_many_threads_that_put_the_same_snapshot_one_wins_each_of_8000_races() {
-    let folder = quick_folder();
+    let folder = folder::quick();
     let barrier = Barrier::new(3);
     let rounds = 8000;
     let racers: Vec<String> = (0..3).map(|racer| format!("thread {racer}")).collect();
@@ -419,7 +413,7 @@ fn of_many_threads_that_put_the_same_snapshot_one_wins_each_of_8000_races() {
 
 #[test]
 fn of_many_processes_that_put_the_same_snapshot_one_wins_each_of_2000_races() {
-    let folder = quick_folder();
+    let folder = folder::quick();
     let children: Vec<_> = (0..3)
         .map(|racer| child(folder.path(), &format!("race {racer}")).spawn().unwrap())
         .collect();
@@ -468,7 +462,7 @@ fn a_child_does_its_task() {
 async fn a_process_that_dies_at_any_named_step_leaves_whole_snapshots() {
     for point in CRASH_POINTS {
         for pass in [1, 2, 7] {
-            let folder = quick_folder();
+            let folder = folder::quick();
             let mut dying = child(folder.path(), "run and clear");
             if *point == "orphans.file-deleted" {
                 // Something to clear: what a life before left behind.

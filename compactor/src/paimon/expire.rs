@@ -11,7 +11,7 @@ use crate::binary_row::BinaryRow;
 use crate::paimon::manifest::{EntryKind, FileEntry, ManifestEntry};
 use crate::paimon::paths::check_name;
 
-/// At most this many snapshots go at once, so that a commit need not wait long.
+/// At most this many snapshots go at once, so that a stop need not wait long.
 pub const SNAPSHOTS_AT_ONCE_MAX: usize = 50;
 
 /// What must be kept.

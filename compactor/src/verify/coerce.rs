@@ -78,7 +78,7 @@ impl<'a> Wire<'a> {
 }
 
 /// Reads rows; it remembers how a topic writes decimals when only the values tell.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Coercion {
     writes_digits: Option<bool>,
 }
