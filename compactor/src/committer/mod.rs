@@ -374,3 +374,6 @@ impl Committer {
         self.schema().map(TableSchema::key_types).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

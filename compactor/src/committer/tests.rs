@@ -1,0 +1,104 @@
+//! A table in memory whose commits hold offsets and, if a test asks, files and bad records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use uuid::Uuid;
+use weir_protocol::records::Offset;
+use weir_protocol::table::column::{Column, DataType};
+use weir_protocol::table::settings::TableSettings;
+
+use super::*;
+use crate::binary_row::BinaryRow;
+use crate::merge_tree::tests::file;
+use crate::paimon::commit::Progress;
+use crate::paimon::snapshot::CommitKind;
+use crate::quarantine::QuarantinedRecord;
+
+pub(crate) fn memory() -> Store {
+    Store::of_objects(Arc::new(InMemory::new()))
+}
+
+fn paths() -> TablePaths {
+    TablePaths::new("default", "toy", vec![]).unwrap()
+}
+
+/// One compactor of the table, or somebody else who commits to it.
+pub(crate) struct Toy {
+    pub(crate) store: Store,
+    pub(crate) committer: Committer,
+}
+
+impl Toy {
+    /// Opens the table and makes it if need be.
+    pub(crate) async fn open(store: Store, user: &str) -> Self {
+        let mut committer = Committer::open(store.clone(), paths(), user).await.unwrap();
+        if committer.schema().is_none() {
+            let key = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+            let configs = [("table.enabled", "true"), ("table.primary.key", "id")].map(key);
+            let settings = TableSettings::parse("toy", &BTreeMap::from(configs)).unwrap();
+            let column = Column { id: 0, name: "id".into(), column_type: DataType::Int.not_null() };
+            let schema = TableSchema::from_settings(&settings, &[column], 1, 0).unwrap();
+            committer.create_table(&schema).await.unwrap();
+        }
+        Self { store, committer }
+    }
+
+    /// What folding one more offset would commit, or setting it aside.
+    pub(crate) fn next(&self, quarantined: u64) -> Change {
+        let from = self.committer.checkpoint().unwrap().next_of(0).unwrap_or(Offset(0));
+        let record = QuarantinedRecord {
+            topic: "toy".into(),
+            partition: 0,
+            offset: from,
+            timestamp_ms: 0,
+            key: None,
+            value: None,
+            reason: "bad".into(),
+        };
+        let progress = Progress {
+            epoch: 1,
+            ranges: vec![OffsetRange { partition: 0, from, to: from.next() }],
+            lineage: Lineage {
+                topic: "toy".into(),
+                topic_id: Uuid::from_u128(1),
+                partitions: BTreeMap::new(),
+            },
+            folded: 1 - quarantined,
+            quarantined,
+            skipped: 0,
+            quarantine: (0..quarantined).map(|_| record.clone()).collect(),
+        };
+        Change {
+            kind: CommitKind::Append,
+            added: vec![],
+            removed: vec![],
+            schema_id: 0,
+            progress: Some(progress),
+            now_ms: 0,
+        }
+    }
+
+    pub(crate) async fn fold(&mut self, quarantined: u64) -> Snapshot {
+        let change = self.next(quarantined);
+        self.committer.commit(change).await.unwrap()
+    }
+
+    /// A commit as others make them: without our properties.
+    async fn add(&mut self, added: Vec<FileEntry>, removed: Vec<FileEntry>) -> Snapshot {
+        let kind = CommitKind::Append;
+        let change = Change { kind, added, removed, schema_id: 0, progress: None, now_ms: 0 };
+        self.committer.commit(change).await.unwrap()
+    }
+
+    async fn ids(&self) -> Vec<i64> {
+        self.committer.files().snapshot_ids().await.unwrap()
+    }
+}
+
+fn entry(name: &str, level: i32, extra_files: &[&str]) -> FileEntry {
+    let mut file = file(name, level, 1, 2, 1);
+    file.extra_files = extra_files.iter().map(|name| (*name).to_owned()).collect();
+    FileEntry { partition: BinaryRow::EMPTY, bucket: 0, total_buckets: 1, file }
+}
