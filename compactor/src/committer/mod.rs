@@ -75,6 +75,20 @@ pub enum CommitError {
         /// What is wrong.
         source: SchemaError,
     },
+    /// A schema would be damaged from the start; it was not put.
+    #[error("schema {id} cannot be kept: its file could not be read: {source}")]
+    UnreadableSchema {
+        /// Its number.
+        id: i64,
+        /// What is wrong.
+        source: SchemaError,
+    },
+    /// A schema would be another one once it is read again; it was not put.
+    #[error("schema {id} cannot be kept: its file would be read as another schema")]
+    LossySchema {
+        /// Its number.
+        id: i64,
+    },
     /// A manifest or manifest list is damaged.
     #[error("{path}: {source}")]
     Manifest {
@@ -271,9 +285,15 @@ impl Committer {
         self.add_schema(schema).await
     }
 
-    /// Adds the schema that follows the newest one. Its id must be one higher.
+    /// Adds the schema that follows the newest one. Its id must be one higher. A schema that could
+    /// not be read again is refused, for a table with such a file could never be opened.
     pub async fn add_schema(&mut self, schema: &TableSchema) -> Result<(), CommitError> {
         let path = self.files.paths.schema(schema.id);
+        match TableSchema::from_json(schema.to_json().as_bytes()) {
+            Ok(read) if read == *schema => {}
+            Ok(_) => return Err(CommitError::LossySchema { id: schema.id }),
+            Err(source) => return Err(CommitError::UnreadableSchema { id: schema.id, source }),
+        }
         let bytes = Bytes::from(schema.to_json().into_bytes());
         let put = self.files.store.put_new(&path, bytes).await;
         self.schemas = self.files.schemas().await?;

@@ -102,3 +102,25 @@ fn entry(name: &str, level: i32, extra_files: &[&str]) -> FileEntry {
     file.extra_files = extra_files.iter().map(|name| (*name).to_owned()).collect();
     FileEntry { partition: BinaryRow::EMPTY, bucket: 0, total_buckets: 1, file }
 }
+
+#[tokio::test]
+async fn a_schema_that_could_not_be_read_again_is_refused_before_it_is_put() {
+    let mut toy = Toy::open(memory(), "weir").await;
+    let nested = |depth| {
+        let row = |data_type: DataType, _| {
+            let column = Column { id: 0, name: "a".into(), column_type: data_type.nullable() };
+            DataType::Row(vec![column])
+        };
+        let data_type: DataType = (0..depth).fold(DataType::Int, row);
+        let mut next = toy.committer.schema().unwrap().clone();
+        next.id = 1;
+        next.columns.push(Column { id: 1, name: "deep".into(), column_type: data_type.nullable() });
+        next
+    };
+    let (deep, flat) = (nested(60), nested(32));
+    let refused = toy.committer.add_schema(&deep).await.unwrap_err();
+    assert!(matches!(refused, CommitError::UnreadableSchema { id: 1, .. }), "{refused}");
+    toy.committer.add_schema(&flat).await.unwrap();
+    let again = Toy::open(toy.store.clone(), "weir").await;
+    assert_eq!(again.committer.schema(), Some(&flat));
+}

@@ -287,6 +287,23 @@ fn inferred_columns_hold_the_sample_and_widen_later() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_is_text_so_that_the_schema_stays_readable() {
+    let nested = |depth: usize| {
+        let (open, close) = ("{\"a\":".repeat(depth), "}".repeat(depth));
+        format!("{{\"id\":1,\"v\":{open}1{close}}}")
+    };
+    let deep = nested(60);
+    let inferred = Topic::new(&[], &[record(None, Some(&deep))]);
+    let mut evolved = Topic::new(&[], &[record(None, Some("{\"id\":1}"))]);
+    evolved.one(&deep);
+    for topic in [inferred, evolved] {
+        let json = topic.schema.to_json();
+        assert_eq!(TableSchema::from_json(json.as_bytes()).as_ref(), Ok(&topic.schema));
+        assert!(json.contains("\"STRING\""), "{json}");
+    }
+}
+
+#[test]
 fn a_deletion_without_its_sequence_would_never_count_and_is_refused() {
     let configs = [
         ("table.schema", "id BIGINT, at INT"),
