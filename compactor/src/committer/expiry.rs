@@ -77,17 +77,37 @@ impl Committer {
             return Ok(ExpireReport::default());
         };
         let first_kept = files.snapshot(*first_kept).await?;
+        let quarantine = self.kept_quarantine(&ids[expired.len()..]).await?;
         crash_point("expire.planned");
-        self.expire_before(&expired, &first_kept).await
+        self.expire_before(&expired, &first_kept, quarantine).await
+    }
+
+    /// The quarantine lists that kept snapshots share with expired ones. Each of ours names one
+    /// list for all before it, so the oldest of ours has it; snapshots of others name none.
+    async fn kept_quarantine(&self, kept: &[i64]) -> Result<BTreeSet<String>, CommitError> {
+        let files = self.files();
+        let mut lists = BTreeSet::new();
+        for id in kept {
+            let snapshot = files.snapshot(*id).await?;
+            lists.extend(files.quarantine_list(&snapshot)?);
+            if snapshot.commit_user == self.commit_user {
+                break;
+            }
+        }
+        if let Some(ours) = self.ours() {
+            lists.extend(files.quarantine_list(ours)?);
+        }
+        Ok(lists)
     }
 
     async fn expire_before(
         &self,
         expired: &[Snapshot],
         first_kept: &Snapshot,
+        quarantine: BTreeSet<String>,
     ) -> Result<ExpireReport, CommitError> {
         let files = self.files();
-        let mut kept = Named::default();
+        let mut kept = Named { quarantine, ..Named::default() };
         for tag in files.tags().await? {
             files.name_all(&tag, &mut kept).await?;
         }
@@ -229,10 +249,7 @@ impl TableFiles {
         named.manifests.extend(lists.into_iter().cloned());
         named.manifests.extend(snapshot.changelog_manifest_list.clone());
         named.manifests.extend(snapshot.index_manifest.clone());
-        let path = self.paths.snapshot(snapshot.id);
-        let quarantine = snapshot.quarantine();
-        let quarantine = quarantine.map_err(|source| CommitError::Snapshot { path, source })?;
-        named.quarantine.extend(quarantine.map(|it| it.list));
+        named.quarantine.extend(self.quarantine_list(snapshot)?);
         let manifests = self.manifests(snapshot).await?;
         named.manifests.extend(manifests.iter().map(|meta| meta.file_name.clone()));
         if let Some(list) = &snapshot.changelog_manifest_list {
@@ -241,6 +258,14 @@ impl TableFiles {
             named.manifests.extend(changelog.into_iter().map(|meta| meta.file_name));
         }
         Ok(manifests)
+    }
+
+    /// The name of the list of all that was set aside up to a snapshot.
+    fn quarantine_list(&self, snapshot: &Snapshot) -> Result<Option<String>, CommitError> {
+        let path = self.paths.snapshot(snapshot.id);
+        let quarantine = snapshot.quarantine();
+        let quarantine = quarantine.map_err(|source| CommitError::Snapshot { path, source })?;
+        Ok(quarantine.map(|it| it.list))
     }
 
     /// Notes everything that a snapshot names.

@@ -104,6 +104,35 @@ fn entry(name: &str, level: i32, extra_files: &[&str]) -> FileEntry {
 }
 
 #[tokio::test]
+async fn the_quarantine_list_outlives_expiry_up_to_a_snapshot_of_others() {
+    let store = memory();
+    let mut ours = Toy::open(store.clone(), "weir").await;
+    ours.fold(1).await;
+    Toy::open(store.clone(), "flink").await.add(vec![], vec![]).await;
+    ours.committer.reload().await.unwrap();
+    let newest = ours.fold(0).await;
+    // 1 is ours and goes; 2 is a stranger's and is the first that stays; 3 is ours.
+    let report = ours.committer.expire(i64::MAX / 2, 0, 2).await.unwrap();
+    assert_eq!((report.snapshots, ours.ids().await), (1, vec![2, 3]));
+    let kept = ours.committer.files().quarantined_records(&newest).await.unwrap();
+    assert_eq!(kept.len(), 1, "the list that snapshot 3 names is there");
+    ours.fold(1).await;
+}
+
+#[tokio::test]
+async fn a_list_that_no_kept_snapshot_names_goes() {
+    let mut ours = Toy::open(memory(), "weir").await;
+    ours.fold(1).await;
+    let newest = ours.fold(1).await;
+    ours.committer.expire(i64::MAX / 2, 0, 1).await.unwrap();
+    let lists = ours.store.list("default.db/toy/quarantine").await.unwrap();
+    let lists = lists.iter().filter(|file| file.name().starts_with("quarantine-list-"));
+    assert_eq!(lists.count(), 1);
+    let kept = ours.committer.files().quarantined_records(&newest).await.unwrap();
+    assert_eq!(kept.len(), 2);
+}
+
+#[tokio::test]
 async fn a_schema_that_could_not_be_read_again_is_refused_before_it_is_put() {
     let mut toy = Toy::open(memory(), "weir").await;
     let nested = |depth| {
