@@ -1,7 +1,9 @@
 //! Acts on plans: writes what the next snapshot names, then creates the snapshot, once.
 //!
 //! `put_new(snapshot-<N+1>)` is the commit. Everything before it is files that nobody knows;
-//! everything after it is courtesy. The put is lost to somebody else: the table is read again and
+//! everything after it is courtesy, but for one look: expiry frees the names of old snapshots, so
+//! the ids are listed right before the put and again after it, and a snapshot that filled a hole
+//! in the past is taken away as lost. The put is lost to somebody else: the table is read again and
 //! the change planned again, or refused. The outcome is unknown: the file is read back, and its
 //! uuid tells whose it is.
 //!
@@ -18,7 +20,7 @@ use weir_protocol::table::column::ColumnType;
 use crate::binary_row::BinaryRowError;
 use crate::checkpoint::{Checkpoint, OffsetRange};
 use crate::committer::files::TableFiles;
-use crate::committer::write::{Attempt, Names};
+use crate::committer::write::{Attempt, Names, Place, place_of};
 use crate::crash::{crash_point, seeded_bug};
 use crate::lineage::Lineage;
 use crate::paimon::avro::AvroError;
@@ -383,7 +385,9 @@ impl Committer {
     ) -> Result<Option<Snapshot>, CommitError> {
         let Some((snapshot, fingerprint)) = self.unknown.take() else { return Ok(None) };
         let found = self.files.snapshot_if_there(snapshot.id).await?;
-        if fingerprint != Fingerprint::of(change) || found.as_ref() != Some(&snapshot) {
+        let is_in_turn = place_of(&self.files.snapshot_ids().await?, snapshot.id) == Place::InTurn;
+        let is_same = fingerprint == Fingerprint::of(change) && found.as_ref() == Some(&snapshot);
+        if !is_same || !is_in_turn {
             return Ok(None);
         }
         self.files.store.make_durable(&self.files.paths.snapshot(snapshot.id)).await?;

@@ -133,6 +133,64 @@ async fn a_list_that_no_kept_snapshot_names_goes() {
 }
 
 #[tokio::test]
+async fn a_stale_committer_fills_no_hole_that_expiry_left() {
+    let store = memory();
+    let mut ours = Toy::open(store.clone(), "weir").await;
+    for _ in 0..3 {
+        ours.fold(0).await;
+    }
+    let mut stale = Toy::open(store.clone(), "weir").await;
+    let change = stale.next(0);
+    for _ in 0..5 {
+        ours.fold(0).await;
+    }
+    ours.committer.expire(i64::MAX / 2, 0, 2).await.unwrap();
+    assert_eq!(ours.ids().await, [7, 8]);
+    // The name snapshot-4 is free; but the table is at 8, where offset 3 is folded.
+    let refused = stale.committer.commit(change).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Conflict(Conflict::Misfit(_))), "{refused}");
+    assert_eq!(ours.ids().await, [7, 8]);
+    // What does not depend on offsets is planned again and follows the newest.
+    let mut late = Toy::open(store.clone(), "weir").await;
+    ours.fold(0).await;
+    assert_eq!(late.add(vec![], vec![]).await.id, 10);
+}
+
+#[tokio::test]
+async fn a_snapshot_put_into_a_hole_is_seen_and_taken_away() {
+    let mut ours = Toy::open(memory(), "weir").await;
+    for _ in 0..3 {
+        ours.fold(0).await;
+    }
+    let stale = ours.fold(0).await;
+    let change = ours.next(0);
+    for _ in 0..4 {
+        ours.fold(0).await;
+    }
+    ours.committer.expire(i64::MAX / 2, 0, 2).await.unwrap();
+    // The listing before the put may be old when the put takes place.
+    let path = ours.committer.paths().snapshot(4);
+    ours.store.put_new(&path, stale.to_json().into()).await.unwrap();
+    assert!(!ours.committer.holds_its_place(&stale, &change).await.unwrap());
+    assert_eq!(ours.ids().await, [7, 8]);
+}
+
+#[test]
+fn where_a_snapshot_stands_is_told_by_the_ids_around_it() {
+    use write::Place::{Hole, InTurn, Unclear};
+    let place = |ids: &[i64], id: i64| write::place_of(ids, id);
+    assert_eq!(place(&[1], 1), InTurn);
+    assert_eq!(place(&[1, 2], 1), InTurn);
+    assert_eq!(place(&[3, 4], 4), InTurn);
+    assert_eq!(place(&[4], 4), InTurn);
+    assert_eq!(place(&[3, 4, 5, 6], 4), InTurn);
+    assert_eq!(place(&[4, 7, 8], 4), Hole);
+    // Next to the oldest that was left, or gone itself: nobody can tell what it is.
+    assert_eq!(place(&[4, 5, 6], 4), Unclear);
+    assert_eq!(place(&[5, 6], 4), Unclear);
+}
+
+#[tokio::test]
 async fn a_schema_that_could_not_be_read_again_is_refused_before_it_is_put() {
     let mut toy = Toy::open(memory(), "weir").await;
     let nested = |depth| {
