@@ -12,7 +12,7 @@ use tracing::debug;
 use crate::committer::files::TableFiles;
 use crate::committer::{CommitError, Committer};
 use crate::crash::crash_point;
-use crate::paimon::expire::{FilePlace, Retention, dead_files, may_be_orphan, place_of};
+use crate::paimon::expire::{FilePlace, Retention, dead_files, may_be_orphan, places_of};
 use crate::paimon::manifest::ManifestMeta;
 use crate::paimon::snapshot::Snapshot;
 
@@ -162,7 +162,7 @@ impl Committer {
             let (partition, bucket, name) = place;
             let is_live = self.state.iter().any(|state| {
                 let mut bucket = state.live.bucket(partition, *bucket);
-                bucket.any(|entry| entry.file.file_name == *name)
+                bucket.any(|entry| places_of(entry).any(|live| live == *place))
             });
             assert!(!is_live, "a file that the newest snapshot names is not dead: {name}");
             files.store.delete(&files.paths.data_file(partition, *bucket, name)?).await?;
@@ -275,7 +275,7 @@ impl TableFiles {
         let new: Vec<ManifestMeta> =
             manifests.into_iter().filter(|meta| !known.contains(&meta.file_name)).collect();
         let lines = self.entries(&new).await?;
-        named.data.extend(lines.iter().map(|line| place_of(&line.entry)));
+        named.data.extend(lines.iter().flat_map(|line| places_of(&line.entry)));
         let quarantined = self.quarantine_files(snapshot).await?.files;
         named.quarantine.extend(quarantined.into_iter().map(|file| file.name));
         Ok(())

@@ -132,6 +132,29 @@ async fn a_list_that_no_kept_snapshot_names_goes() {
     assert_eq!(kept.len(), 2);
 }
 
+const DATA: &str = "data-6e0f9f0e-1c1b-4a53-8f1f-0d5c1a0b7c11-0.parquet";
+const INDEX: &str = "data-6e0f9f0e-1c1b-4a53-8f1f-0d5c1a0b7c11-0.parquet.index";
+
+#[tokio::test]
+async fn a_files_index_lives_and_dies_with_its_file() {
+    let mut toy = Toy::open(memory(), "flink").await;
+    let place = |name: &str| format!("default.db/toy/bucket-0/{name}");
+    for name in [DATA, INDEX] {
+        toy.store.put_new(&place(name), Bytes::from_static(b"x")).await.unwrap();
+    }
+    let indexed = entry(DATA, 0, &[INDEX]);
+    toy.add(vec![indexed.clone()], vec![]).await;
+    toy.committer.remove_orphans(i64::MAX, 0).await.unwrap();
+    assert!(toy.store.exists(&place(DATA)).await.unwrap());
+    assert!(toy.store.exists(&place(INDEX)).await.unwrap(), "the manifest names it");
+    toy.add(vec![], vec![indexed]).await;
+    toy.add(vec![], vec![]).await;
+    let report = toy.committer.expire(i64::MAX / 2, 0, 1).await.unwrap();
+    assert_eq!(report.data_files, 2);
+    assert!(!toy.store.exists(&place(DATA)).await.unwrap());
+    assert!(!toy.store.exists(&place(INDEX)).await.unwrap());
+}
+
 #[tokio::test]
 async fn a_stale_committer_fills_no_hole_that_expiry_left() {
     let store = memory();
