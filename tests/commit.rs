@@ -209,7 +209,7 @@ async fn check_reported(store: &Store, reported: &[Snapshot]) -> Result<(), Stri
 /// What each was told is committed must be there, and every snapshot must be whole. How many
 /// commits there were.
 fn race_for_snapshots(rounds: usize, replaces: bool) -> Result<usize, String> {
-    let folder = quick_folder();
+    let folder = folder::quick();
     let together = Barrier::new(2);
     let run = |racer: usize| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
