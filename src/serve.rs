@@ -58,7 +58,7 @@ impl Both {
             http: up.http.clone(),
             overrides: up.overrides.clone(),
         };
-        let broker_config = broker_arguments.config().map_err(Failure::new)?;
+        let broker_config = broker_arguments.config().map_err(of("broker"))?;
         let warehouse = format!("{}/warehouse", up.data_dir);
         let mut compactor_arguments = weir_compactor::arguments::Arguments {
             config: up.compactor_config.clone(),
@@ -68,16 +68,17 @@ impl Both {
             overrides: up.compactor_overrides.clone(),
         };
         // Wrong settings are told before anything is started.
-        compactor_arguments.config().map_err(Failure::new)?;
-        let broker = RunningBroker::start(broker_config).await?;
+        compactor_arguments.config().map_err(of("compactor"))?;
+        let broker = RunningBroker::start(broker_config).await;
+        let broker = broker.map_err(|error| of("broker")(error.to_string()))?;
         compactor_arguments.bootstrap_server = Some(broker.kafka_address().to_string());
-        let compactor_config = compactor_arguments.config().map_err(Failure::new)?;
+        let compactor_config = compactor_arguments.config().map_err(of("compactor"))?;
         let warehouse = compactor_config.warehouse.clone();
         match RunningCompactor::start(compactor_config).await {
             Ok(compactor) => Ok(Both { broker, compactor, warehouse }),
             Err(error) => {
                 broker.stop().await?;
-                Err(error.into())
+                Err(of("compactor")(error.to_string()))
             }
         }
     }
@@ -88,6 +89,11 @@ impl Both {
         self.broker.stop().await?;
         Ok(stopped?)
     }
+}
+
+/// A failure of one of the two, which share the names of some settings.
+fn of(service: &'static str) -> impl Fn(String) -> Failure {
+    move |line| Failure::new(format!("{service}: {line}"))
 }
 
 /// SIGTERM or SIGINT.

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+mod bad_input;
+mod command_line;
 mod commit;
 mod disk_faults;
+mod kill;
 mod kit;
 mod power_loss;
+mod seeded_bugs;
 mod tidy;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use weir_broker::clock::ManualClock;
+use weir_broker::clock::{Clock, ManualClock, SystemClock};
 use weir_broker::log::ReadSlice;
 use weir_broker::log::config::LogConfig;
 use weir_broker::log::dir::LogDir;
@@ -508,12 +508,19 @@ fn setup(number: u64) -> Setup {
     Setup { read_mode, bugs: SeededBugs::default() }
 }
 
+fn seconds_since(began_ms: i64) -> f64 {
+    (SystemClock.now_ms() - began_ms) as f64 / 1e3
+}
+
 #[test]
 fn no_power_cut_at_any_operation_loses_or_revives_a_record() {
-    let mut cuts = 0;
+    let began_ms = SystemClock.now_ms();
+    let (mut cuts, mut operations) = (0, 0);
     for seed in 0..2 {
         let setup = setup(seed);
         let (world, images) = scripted(setup, seed).unwrap();
+        assert!(images.len() > 300, "the run has only {} operations", images.len());
+        operations += images.len();
         for (point, image) in images.iter().enumerate() {
             for (number, survival) in [0.0, 0.5, 1.0].into_iter().enumerate() {
                 let cut_seed = u64::try_from(point * 3 + number).unwrap();
@@ -526,11 +533,14 @@ fn no_power_cut_at_any_operation_loses_or_revives_a_record() {
             }
         }
     }
-    println!("{cuts} cuts, at every operation");
+    let seconds = seconds_since(began_ms);
+    println!("{cuts} cuts, three at each of {operations} operations, in {seconds:.1} s");
+    assert_eq!(cuts, 3 * operations);
 }
 
 #[test]
 fn no_power_cut_during_a_recovery_loses_or_revives_a_record() {
+    let began_ms = SystemClock.now_ms();
     let setup = setup(0);
     let (world, images) = scripted(setup, 7).unwrap();
     let mut cuts = 0;
@@ -550,13 +560,15 @@ fn no_power_cut_during_a_recovery_loses_or_revives_a_record() {
             cuts += 1;
         }
     }
-    println!("{cuts} cuts, at operations of a recovery");
+    let seconds = seconds_since(began_ms);
+    println!("{cuts} cuts, at operations of a recovery, in {seconds:.1} s");
 }
 
 #[test]
 fn no_power_cut_at_a_random_point_loses_or_revives_a_record() {
     const RUNS: u64 = 80;
     const CUTS_PER_RUN: u64 = 250;
+    let began_ms = SystemClock.now_ms();
     let cuts = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for half in 0..2 {
@@ -570,30 +582,39 @@ fn no_power_cut_at_a_random_point_loses_or_revives_a_record() {
         }
     });
     let cuts = cuts.into_inner();
-    println!("{cuts} random points of {RUNS} runs (seeds from 100 on), each cut twice");
+    let seconds = seconds_since(began_ms);
+    println!(
+        "{cuts} random points of {RUNS} runs (seeds from 100 on), each cut twice, in {seconds:.1} s"
+    );
     assert_eq!(cuts, 20_000);
 }
 
-/// The suite must see each of these.
-fn assert_caught(bugs: SeededBugs) {
-    let setup = Setup { bugs, ..setup(0) };
-    match random_cuts(setup, 0..20, 50) {
+/// With the bug the check must fail, by a message with these words; without it the very same cuts
+/// must pass.
+fn assert_caught(bugs: SeededBugs, words: &str) {
+    let sound = setup(0);
+    let count = random_cuts(sound, 0..20, 50).unwrap();
+    match random_cuts(Setup { bugs, ..sound }, 0..20, 50) {
         Ok(count) => panic!("{bugs:?} was not seen in {count} cuts"),
-        Err(what) => println!("{bugs:?} is seen: {what}"),
+        Err(what) => {
+            assert!(what.contains(words), "{bugs:?} is seen for another reason: {what}");
+            println!("{bugs:?} is seen: {what}; without it {count} cuts pass");
+        }
     }
 }
 
 #[test]
 fn the_suite_sees_a_broker_that_acknowledges_before_it_syncs() {
-    assert_caught(SeededBugs { acknowledges_before_sync: true, ..SeededBugs::default() });
+    assert_caught(SeededBugs { acknowledges_before_sync: true, ..SeededBugs::default() }, "lost");
 }
 
 #[test]
 fn the_suite_sees_a_broker_that_forgets_to_sync_directories() {
-    assert_caught(SeededBugs { forgets_directory_sync: true, ..SeededBugs::default() });
+    assert_caught(SeededBugs { forgets_directory_sync: true, ..SeededBugs::default() }, "lost");
 }
 
 #[test]
 fn the_suite_sees_a_broker_that_remembers_four_batches_instead_of_five() {
-    assert_caught(SeededBugs { remembers_four_batches: true, ..SeededBugs::default() });
+    let bugs = SeededBugs { remembers_four_batches: true, ..SeededBugs::default() };
+    assert_caught(bugs, "does not follow");
 }

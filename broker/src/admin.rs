@@ -1,7 +1,8 @@
 //! HTTP: health and metrics, for machines.
 //!
 //! `/metrics` for Prometheus, `/livez` (and `/healthz`): the process runs; `/readyz` and
-//! `/v1/status/ready`: it can do its work, or why it cannot.
+//! `/v1/status/ready`: it can do its work, or why it cannot. Damaged partitions are named there,
+//! but do not make it unready: that would take all the others away, too.
 
 use std::sync::Arc;
 
@@ -54,14 +55,25 @@ fn unready_reason(broker: &Broker) -> Option<String> {
 
 async fn ready(State(broker): State<Arc<Broker>>) -> Response {
     match unready_reason(&broker) {
-        None => "ready\n".into_response(),
+        None => {
+            let damaged = broker.damaged().into_iter();
+            let lines: String = damaged.map(|one| format!("damaged: {one}\n")).collect();
+            format!("ready\n{lines}").into_response()
+        }
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 
 async fn ready_as_json(State(broker): State<Arc<Broker>>) -> Response {
     match unready_reason(&broker) {
-        None => axum::Json(serde_json::json!({"status": "ready"})).into_response(),
+        None => {
+            let mut body = serde_json::json!({"status": "ready"});
+            let damaged = broker.damaged();
+            if !damaged.is_empty() {
+                body["damaged"] = damaged.into();
+            }
+            axum::Json(body).into_response()
+        }
         Some(reason) => {
             let body = axum::Json(serde_json::json!({"status": "not ready", "reason": reason}));
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()

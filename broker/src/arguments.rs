@@ -33,8 +33,9 @@ impl Arguments {
             None => Config::default(),
             Some(path) => {
                 let place = path.display();
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| format!("--config {place}: cannot be read: {error}"))?;
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    format!("--config {place}: {error}; name a file that can be read")
+                })?;
                 Config::from_properties(&text).map_err(|error| format!("{place}: {error}"))?
             }
         };

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::group::offsets::Offsets;
 use crate::log::dir::LogDir;
+use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 
@@ -54,17 +55,34 @@ impl Broker {
         self.config.broker_rack.clone().map(StrBytes::from_string)
     }
 
+    /// Partitions that have lost durable records, and take no more; each with what is lost.
+    pub fn damaged(&self) -> Vec<String> {
+        let topics = self.catalog.topics();
+        let partitions = topics.iter().flat_map(|topic| {
+            let numbered = topic.partitions.iter().enumerate();
+            numbered.map(move |(index, partition)| (&topic.name, index, partition))
+        });
+        let told = partitions.filter_map(|(name, index, partition)| {
+            let Damage { from, to, place } = partition.damage()?;
+            Some(format!("{}-{index}: offsets {from}..{to} are lost ({place})", name.as_str()))
+        });
+        told.collect()
+    }
+
     /// Sets the gauges that only matter when somebody looks.
     pub fn refresh_gauges(&self) {
         let gauges = &self.metrics.gauges;
-        let failed = i64::from(self.logs.failed().is_some());
         let topics = self.catalog.topics();
         let partition_count = topics.iter().map(|topic| topic.partitions.len() as i64).sum();
         gauges.brokers.set(1);
         gauges.active_controllers.set(1);
         gauges.leaders.set(partition_count);
         gauges.partitions.set(partition_count);
-        gauges.offline_partitions.set(failed * partition_count);
+        let offline_count = match self.logs.failed() {
+            Some(_) => partition_count,
+            None => self.damaged().len() as i64,
+        };
+        gauges.offline_partitions.set(offline_count);
         gauges.under_replicated.set(0);
         for of_topics in [
             &gauges.topic_partitions,

@@ -116,7 +116,7 @@ impl Gauges {
             )?,
             offline_partitions: make.gauge(
                 "kafka_controller_kafkacontroller_offlinepartitionscount",
-                "Partitions that cannot be written because their log directory failed.",
+                "Partitions that cannot be written: damaged, or their log directory failed.",
             )?,
             leaders: make.gauge(
                 "kafka_server_replicamanager_leadercount",

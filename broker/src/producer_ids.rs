@@ -4,7 +4,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::disk::Disk;
+use crate::log::dir::LogDir;
+use crate::log::error::LogError;
 
 /// The file that holds the first unclaimed id.
 pub const FILE: &str = "producer-ids";
@@ -19,14 +20,14 @@ struct Block {
 /// The source of producer ids.
 #[derive(Debug)]
 pub struct ProducerIds {
-    disk: Arc<dyn Disk>,
+    logs: Arc<LogDir>,
     block: Mutex<Block>,
 }
 
 impl ProducerIds {
     /// Goes on where the last process stopped claiming.
-    pub fn open(disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let end = match disk.read(FILE) {
+    pub fn open(logs: Arc<LogDir>) -> io::Result<Self> {
+        let end = match logs.disk().read(FILE) {
             Ok(bytes) => parse(&bytes).ok_or_else(|| {
                 let text = format!("{FILE} is damaged: expected a number and its checksum");
                 io::Error::new(io::ErrorKind::InvalidData, text)
@@ -34,15 +35,15 @@ impl ProducerIds {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        Ok(Self { disk, block: Mutex::new(Block { next: end, end }) })
+        Ok(Self { logs, block: Mutex::new(Block { next: end, end }) })
     }
 
     /// An id that nobody ever had. May sync the disk.
-    pub fn next(&self) -> io::Result<i64> {
+    pub fn next(&self) -> Result<i64, LogError> {
         let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
         if block.next == block.end {
             let end = block.end + BLOCK;
-            self.disk.replace(FILE, show(end).as_bytes())?;
+            self.logs.save(FILE, show(end).as_bytes())?;
             block.end = end;
         }
         let id = block.next;
@@ -65,20 +66,24 @@ fn parse(bytes: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
     use crate::disk::os::OsDisk;
+    use crate::log::dir::options::LogDirOptions;
 
     #[test]
     fn no_id_is_given_out_twice_even_after_a_crash() {
         let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let disk = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let clock = Arc::new(ManualClock::new(0));
+        let (logs, _) = LogDir::open(disk, LogDirOptions::default(), clock).unwrap();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..3 {
-            let ids = ProducerIds::open(disk.clone()).unwrap();
+            let ids = ProducerIds::open(logs.clone()).unwrap();
             for _ in 0..1500 {
                 assert!(seen.insert(ids.next().unwrap()));
             }
         }
-        disk.replace(FILE, b"17 00000000\n").unwrap();
-        assert!(ProducerIds::open(disk).is_err());
+        logs.save(FILE, b"17 00000000\n").unwrap();
+        assert!(ProducerIds::open(logs).is_err());
     }
 }

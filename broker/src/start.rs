@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -177,8 +178,24 @@ impl RunningBroker {
     }
 }
 
+/// Every segment and every connection is an open file, and the usual limit is 1024. The system
+/// lets a process raise it up to a hard limit.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => tracing::info!(open_files_max = ?limit.maximum, "limit of open files"),
+        Err(error) => tracing::warn!(
+            %error,
+            open_files_max = ?limit.current,
+            "the limit of open files cannot be raised; raise it where the broker is started"
+        ),
+    }
+}
+
 /// All that blocks: the lock, recovery, the catalog.
 fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
+    raise_open_files();
     let directory = config.log_dir().to_owned();
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(Path::new(&directory))?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -195,7 +212,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         producer_silence_max_ms: i64::from(config.producer_id_expiration_ms),
         ..LogDirOptions::default()
     };
-    let (logs, was_clean) = LogDir::open(disk.clone(), options, clock.clone())
+    let (logs, was_clean) = LogDir::open(disk, options, clock.clone())
         .map_err(|source| StartError::Log { directory: directory.clone(), source })?;
     if !was_clean {
         tracing::info!(directory, "the last stop was not clean: logs are checked");
@@ -206,12 +223,12 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     metrics.register(Box::new(counters.sync_seconds.clone()))?;
     metrics.register(Box::new(counters.group_partitions.clone()))?;
     metrics.register(Box::new(counters.failed.clone()))?;
-    let catalog = Catalog::open(disk.clone(), logs.clone(), config.clone(), metrics.clone())
+    let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let offsets = Offsets::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
-    let producer_ids =
-        ProducerIds::open(disk).map_err(|source| StartError::ProducerIds { directory, source })?;
+    let producer_ids = ProducerIds::open(logs.clone())
+        .map_err(|source| StartError::ProducerIds { directory, source })?;
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,

@@ -3,18 +3,21 @@
 //!
 //! - Nothing is published before it is durable (unless the operator chose `durability=os`).
 //! - The first failed sync or write is final: after it nothing is acknowledged in this directory,
-//!   and nothing is synced again, for a second sync that succeeds proves nothing.
+//!   and nothing is synced again, for a second sync that succeeds proves nothing. A round that
+//!   could not even begin to sync, for lack of open files, is no failure: it is tried again.
+pub mod counters;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, exponential_buckets};
 use tokio::sync::Notify;
 use weir_protocol::records::Offset;
 
 use crate::disk::growing_file::GrowingFile;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_passing};
+use crate::sync::counters::SyncCounters;
 
 /// Nothing more becomes durable here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,46 +40,6 @@ pub enum Publish {
     AfterSync,
     /// At once: it survives a crash of the process only.
     AtAppend,
-}
-
-/// What the sync thread tells about its work; for the program's registry.
-#[derive(Debug)]
-pub struct SyncCounters {
-    /// Files and folders synced.
-    pub syncs: IntCounter,
-    /// How long a round took.
-    pub sync_seconds: Histogram,
-    /// How many partitions a round gathered.
-    pub group_partitions: Histogram,
-    /// 1 once the directory is offline.
-    pub failed: IntGauge,
-}
-
-impl SyncCounters {
-    fn new() -> SyncCounters {
-        let seconds = exponential_buckets(0.0001, 2.0, 18).expect("bounds that grow");
-        let partitions = exponential_buckets(1.0, 2.0, 12).expect("bounds that grow");
-        let histogram = |name: &str, help: &str, buckets| {
-            Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))
-                .expect("a valid name")
-        };
-        SyncCounters {
-            syncs: IntCounter::new("weir_log_syncs_total", "Files and folders synced.")
-                .expect("a valid name"),
-            sync_seconds: histogram(
-                "weir_log_sync_seconds",
-                "Time of one round of the group commit.",
-                seconds,
-            ),
-            group_partitions: histogram(
-                "weir_log_sync_group_partitions",
-                "Partitions that shared one round of the group commit.",
-                partitions,
-            ),
-            failed: IntGauge::new("weir_log_dir_offline", "1 once a write or a sync has failed.")
-                .expect("a valid name"),
-        }
-    }
 }
 
 /// The ends of one log, and what of it is not yet durable.
@@ -102,6 +65,21 @@ struct Pending {
     /// The folder, when names in it are new.
     folder: Option<String>,
     is_queued: bool,
+}
+
+impl Pending {
+    /// Puts back what a round could not do, before what has come since.
+    fn put_back(&mut self, earlier: Pending) {
+        let later = std::mem::replace(self, Pending { is_queued: true, ..earlier });
+        for (file, end) in later.grown {
+            match self.grown.last_mut() {
+                Some((known, known_end)) if Arc::ptr_eq(known, &file) => *known_end = end,
+                _ => self.grown.push((file, end)),
+            }
+        }
+        self.made.extend(later.made);
+        self.folder = later.folder.or(self.folder.take());
+    }
 }
 
 #[derive(Debug, Default)]
@@ -228,6 +206,8 @@ pub struct SyncQueue {
 #[derive(Debug, Default)]
 struct State {
     dirty: Vec<Arc<SyncPoint>>,
+    /// Dirty too, but only for the next round: they wake nobody.
+    put_back: Vec<Arc<SyncPoint>>,
     is_stopping: bool,
 }
 
@@ -266,7 +246,8 @@ impl SyncQueue {
             self.counters.failed.set(1);
         }
         // Those in the round at hand are woken by it.
-        for point in &lock(&self.state).dirty {
+        let state = lock(&self.state);
+        for point in state.dirty.iter().chain(&state.put_back) {
             point.wake();
         }
     }
@@ -332,7 +313,12 @@ impl SyncQueue {
     #[expect(clippy::disallowed_methods, reason = "times the syncs for a metric")]
     pub fn run_round(&self) -> usize {
         let _round = lock(&self.round);
-        let dirty = std::mem::take(&mut lock(&self.state).dirty);
+        let dirty = {
+            let mut state = lock(&self.state);
+            let mut dirty = std::mem::take(&mut state.put_back);
+            dirty.append(&mut state.dirty);
+            dirty
+        };
         if dirty.is_empty() {
             return 0;
         }
@@ -351,7 +337,7 @@ impl SyncQueue {
         dirty.len()
     }
 
-    fn sync(&self, point: &SyncPoint) -> io::Result<()> {
+    fn sync(&self, point: &Arc<SyncPoint>) -> io::Result<()> {
         let (pending, next_offset) = {
             let mut pending = lock(&point.pending);
             let next_offset = point.log_end();
@@ -359,6 +345,13 @@ impl SyncQueue {
         };
         let result = self.sync_files(&pending);
         if result.is_err() && point.is_deleted() {
+            return Ok(());
+        }
+        if let Err(error) = &result
+            && is_passing(error)
+        {
+            tracing::warn!(%error, "nothing can be synced now; it is tried again");
+            self.put_back(point, pending);
             return Ok(());
         }
         result?;
@@ -372,6 +365,20 @@ impl SyncQueue {
             point.publish(next_offset);
         }
         Ok(())
+    }
+
+    /// For the next round. Whoever waits goes on waiting.
+    fn put_back(&self, point: &Arc<SyncPoint>, earlier: Pending) {
+        let was_queued = {
+            let mut pending = lock(&point.pending);
+            let was_queued = pending.is_queued;
+            pending.put_back(earlier);
+            was_queued
+        };
+        // One that has grown meanwhile is in the queue, and stays in it.
+        if !was_queued {
+            lock(&self.state).put_back.push(point.clone());
+        }
     }
 
     fn sync_files(&self, pending: &Pending) -> io::Result<()> {

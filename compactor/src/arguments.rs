@@ -12,7 +12,7 @@ pub struct Arguments {
     /// A compactor.properties to read first.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The cluster to read from, host:port[,host:port]... (bootstrap.servers).
+    /// The cluster to read from, host:port, or several with commas between (bootstrap.servers).
     #[arg(long, value_name = "HOST:PORT")]
     pub bootstrap_server: Option<String>,
     /// Folder or file:// URL below which the tables live (warehouse).
@@ -32,8 +32,9 @@ impl Arguments {
         let mut config = Config::default();
         if let Some(path) = &self.config {
             let place = path.display();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("--config {place}: cannot be read: {error}"))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                format!("--config {place}: {error}; name a file that can be read")
+            })?;
             config = Config::from_properties(&text).map_err(|error| format!("{place}: {error}"))?;
         }
         let flags = [
@@ -47,7 +48,10 @@ impl Arguments {
             }
         }
         for given in &self.overrides {
-            config.set_override(given).map_err(|error| error.to_string())?;
+            let (name, value) = given
+                .split_once('=')
+                .ok_or_else(|| format!("--override {given}: expected name=value"))?;
+            config.set(name.trim(), value).map_err(|error| error.to_string())?;
         }
         Ok(config)
     }

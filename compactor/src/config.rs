@@ -138,7 +138,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Text(#[from] PropertiesError),
     /// No such setting.
-    #[error("unknown setting {key}{}", nearest(key))]
+    #[error("unknown setting {key}: {}", nearest(key))]
     Unknown {
         /// The key.
         key: String,
@@ -152,6 +152,14 @@ pub enum ConfigError {
         value: String,
         /// What would be right.
         remedy: String,
+    },
+    /// A setting of a file.
+    #[error("line {line}: {refused}")]
+    Line {
+        /// Where it stands.
+        line: usize,
+        /// Why it is refused.
+        refused: Box<ConfigError>,
     },
     /// A section that is not `[topic <name>]`.
     #[error("unknown section [{section}]: use [topic <name>]")]
@@ -167,12 +175,25 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: SettingError,
     },
-    /// An override that is not `key=value`.
-    #[error("{text}: an override reads key=value")]
-    Override {
-        /// What was given.
-        text: String,
-    },
+}
+
+impl ConfigError {
+    /// The setting at fault, if it is one.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { key } | Self::Value { key, .. } => Some(key),
+            Self::Topic { source, .. } => Some(&source.key),
+            _ => None,
+        }
+    }
+
+    /// The same, with its place in a file if that is known.
+    fn on_line(self, line: Option<usize>) -> Self {
+        match line {
+            Some(line) => Self::Line { line, refused: Box::new(self) },
+            None => self,
+        }
+    }
 }
 
 impl Default for Config {
@@ -201,13 +222,18 @@ impl Config {
         let properties = Properties::parse(text)?;
         let mut config = Self::default();
         for (key, setting) in &properties.settings {
-            config.set(key, &setting.value)?;
+            config.set(key, &setting.value).map_err(|error| error.on_line(Some(setting.line)))?;
         }
         for (section, settings) in properties.sections {
             let topic = section.strip_prefix("topic ").map(str::trim).filter(|it| !it.is_empty());
             let Some(topic) = topic else { return Err(ConfigError::Section { section }) };
+            let lines: BTreeMap<String, usize> =
+                settings.iter().map(|(key, setting)| (key.clone(), setting.line)).collect();
             let settings = settings.into_iter().map(|(key, setting)| (key, setting.value));
-            config.declare(topic, settings.collect())?;
+            config.declare(topic, settings.collect()).map_err(|error| {
+                let line = error.key().and_then(|key| lines.get(key)).copied();
+                error.on_line(line)
+            })?;
         }
         Ok(config)
     }
@@ -221,13 +247,6 @@ impl Config {
             value: value.to_owned(),
             remedy,
         })
-    }
-
-    /// Sets one setting by `key=value`, as a command line gives it.
-    pub fn set_override(&mut self, text: &str) -> Result<(), ConfigError> {
-        let parts = text.split_once('=');
-        let (key, value) = parts.ok_or_else(|| ConfigError::Override { text: text.to_owned() })?;
-        self.set(key.trim(), value)
     }
 
     /// Declares the table of a topic here rather than in the topic's configs.
@@ -267,13 +286,13 @@ fn addresses(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-/// The setting that a mistyped key may have meant: the same letters, other marks between them.
+/// What to do about an unknown key: it may be a setting with other marks between its letters.
 fn nearest(key: &str) -> String {
     let letters = |text: &str| -> String {
         text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
     };
     let found = SETTINGS.iter().find(|row| letters(row.name) == letters(key));
-    found.map_or_else(String::new, |row| format!(": did you mean {}?", row.name))
+    found.map_or_else(|| "remove it".to_owned(), |row| format!("did you mean {}?", row.name))
 }
 
 #[cfg(test)]
@@ -299,7 +318,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_one_line_with_the_remedy() {
         let wrong = [
-            ("memory.byte=1", "unknown setting memory.byte"),
+            ("memory.byte=1", "line 1: unknown setting memory.byte: remove it"),
             ("memory_bytes=1", "unknown setting memory_bytes: did you mean memory.bytes?"),
             ("memory.bytes=1", "memory.bytes=1: use a number from 16777216 to"),
             ("compaction.threads=many", "use a number from 1 to 256"),
@@ -308,8 +327,11 @@ mod tests {
             ("http.listen=9645", "use ip:port"),
             ("warehouse=", "it must not be empty"),
             ("[tpic orders]\na=b", "unknown section [tpic orders]"),
-            ("[topic orders]\nretention.ms=1", "unknown setting retention.ms"),
-            ("[topic orders]\ntable.merge.engine=aggregation", "[topic orders] "),
+            ("[topic orders]\nretention.ms=1", "line 2: unknown setting retention.ms: remove it"),
+            (
+                "[topic orders]\ntable.merge.engine=aggregation",
+                "line 2: [topic orders] table.merge",
+            ),
         ];
         for (text, wanted) in wrong {
             let error = Config::from_properties(text).unwrap_err().to_string();

@@ -39,6 +39,8 @@ pub fn crash_point(name: &'static str) {
     let target = TARGET.get_or_init(|| parse(&std::env::var("WEIR_CRASH_AT").ok()?));
     let Some(target) = target else { return };
     if target.name == name && target.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+        // Whoever waits for this death can tell it from any other abort.
+        eprintln!("crash point {name}");
         std::process::abort();
     }
 }

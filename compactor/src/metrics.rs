@@ -1,5 +1,6 @@
 //! What the compactor counts, by table. The handles of a table are looked up once, when it starts.
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -19,6 +20,7 @@ pub struct Metrics {
     commit_seconds: HistogramVec,
     compactions: IntCounterVec,
     compaction_seconds: HistogramVec,
+    compaction_errors: IntCounterVec,
     folded_records: IntCounterVec,
     folded_bytes: IntCounterVec,
     quarantined: IntCounterVec,
@@ -49,6 +51,8 @@ pub struct TableMetrics {
     pub compactions: IntCounter,
     /// One compaction, its commit included.
     pub compaction_seconds: Histogram,
+    /// Compactions that failed and are tried again later.
+    pub compaction_errors: IntCounter,
     /// Records whose rows are in a snapshot.
     pub folded_records: IntCounter,
     /// Bytes of the record batches taken in.
@@ -83,33 +87,45 @@ impl TableMetrics {
     }
 }
 
+/// Where families are registered as they are made.
+struct Families(Registry);
+
+impl Families {
+    fn registered<F: Collector + Clone + 'static>(&self, family: F) -> prometheus::Result<F> {
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounterVec> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), BY_TABLE)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<GaugeVec> {
+        self.registered(GaugeVec::new(Opts::new(name, help), BY_TABLE)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> prometheus::Result<HistogramVec> {
+        // 1 ms to about 2 minutes, doubling.
+        let buckets = prometheus::exponential_buckets(0.001, 2.0, 18)?;
+        self.registered(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets),
+            BY_TABLE,
+        )?)
+    }
+}
+
 impl Metrics {
     /// Registers every family in a registry of its own.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let counter = |name, help| -> prometheus::Result<IntCounterVec> {
-            let family = IntCounterVec::new(Opts::new(name, help), BY_TABLE)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
-        let gauge = |name, help, labels| -> prometheus::Result<IntGaugeVec> {
-            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
-        let seconds = |name, help| -> prometheus::Result<GaugeVec> {
-            let family = GaugeVec::new(Opts::new(name, help), BY_TABLE)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
-        let histogram = |name, help| -> prometheus::Result<HistogramVec> {
-            // 1 ms to about 2 minutes, doubling.
-            let buckets = prometheus::exponential_buckets(0.001, 2.0, 18)?;
-            let family =
-                HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), BY_TABLE)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
+        let families = Families(Registry::new());
+        let counter = |name, help| families.counter(name, help);
+        let gauge = |name, help, labels| families.gauge(name, help, labels);
+        let seconds = |name, help| families.seconds(name, help);
+        let histogram = |name, help| families.histogram(name, help);
         let by_level: &[&str] = &["table", "topic", "level"];
         Ok(Self {
             lag_records: gauge(
@@ -134,6 +150,10 @@ impl Metrics {
             compaction_seconds: histogram(
                 "weir_table_compaction_seconds",
                 "One compaction, its commit included.",
+            )?,
+            compaction_errors: counter(
+                "weir_table_compaction_errors_total",
+                "Compactions that failed and are tried again later.",
             )?,
             folded_records: counter("weir_table_folded_total", "Records folded into rows.")?,
             folded_bytes: counter(
@@ -165,7 +185,7 @@ impl Metrics {
                 "weir_table_deleted_files_total",
                 "Files deleted by expiry or as orphans.",
             )?,
-            registry,
+            registry: families.0,
         })
     }
 
@@ -180,6 +200,7 @@ impl Metrics {
             commit_seconds: self.commit_seconds.with_label_values(labels),
             compactions: self.compactions.with_label_values(labels),
             compaction_seconds: self.compaction_seconds.with_label_values(labels),
+            compaction_errors: self.compaction_errors.with_label_values(labels),
             folded_records: self.folded_records.with_label_values(labels),
             folded_bytes: self.folded_bytes.with_label_values(labels),
             quarantined: self.quarantined.with_label_values(labels),

@@ -21,7 +21,7 @@ use crate::tables::Tables;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The HTTP address cannot be taken.
-    #[error("http.listen={address}: {source}")]
+    #[error("http.listen: cannot listen on {address}: {source}; stop what uses it or set another")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -29,7 +29,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The warehouse cannot be opened.
-    #[error("warehouse={warehouse}: {source}")]
+    #[error("warehouse={warehouse}: {source}; set a folder that this user may write")]
     Warehouse {
         /// The location.
         warehouse: String,

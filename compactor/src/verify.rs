@@ -109,7 +109,7 @@ struct Last {
 }
 
 /// A table in a map.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Refold {
     reading: Reading,
     quarantined: BTreeSet<(i32, Offset)>,

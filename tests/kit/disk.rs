@@ -41,6 +41,8 @@ struct State {
     /// One for each operation.
     images: Vec<Image>,
     faults: Faults,
+    /// What happens while the next folder is synced.
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What goes wrong.
@@ -48,6 +50,10 @@ struct State {
 pub(crate) struct Faults {
     /// Syncs of files fail.
     pub(crate) fails_syncs: bool,
+    /// Files and folders cannot be opened, made or mapped, with this number of the system.
+    pub(crate) fails_opens: Option<i32>,
+    /// Syncs of folders fail. Their names may still get to the disk.
+    pub(crate) fails_folder_syncs: bool,
     /// Writes fail so, half done.
     pub(crate) fails_writes: Option<ErrorKind>,
     /// What all files together may hold.
@@ -156,6 +162,15 @@ impl File {
     }
 }
 
+impl Change {
+    fn apply(&self, target: &mut Vec<u8>) {
+        match self {
+            Change::Write { position, bytes } => put(target, *position, bytes),
+            Change::Truncate { size_bytes } => target.resize(*size_bytes, 0),
+        }
+    }
+}
+
 impl Folder {
     fn cut(&self, survival: f64, chance: &mut StdRng) -> Folder {
         let mut left = self.durable.clone();
@@ -209,7 +224,8 @@ impl SimDisk {
     fn with(image: Image) -> SimDisk {
         let next_node = image.nodes.last_key_value().map_or(1, |(id, _)| id + 1);
         let faults = Faults::default();
-        let state = State { image, next_node, operation_count: 0, images: Vec::new(), faults };
+        let (images, meanwhile) = (Vec::new(), None);
+        let state = State { image, next_node, operation_count: 0, images, faults, meanwhile };
         SimDisk { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -231,6 +247,11 @@ impl SimDisk {
         self.lock().faults = faults;
     }
 
+    /// Does this while the next folder is synced.
+    pub(crate) fn during_folder_sync(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        self.lock().meanwhile = Some(Box::new(meanwhile));
+    }
+
     /// Bytes of all files that have a name.
     pub(crate) fn used_bytes(&self) -> u64 {
         self.lock().used_bytes()
@@ -247,6 +268,10 @@ impl SimDisk {
 }
 
 impl State {
+    fn check_open(&self) -> Result<()> {
+        self.faults.fails_opens.map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
+    }
+
     fn find(&self, path: &str) -> Result<u64> {
         let mut node = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
@@ -336,12 +361,16 @@ impl State {
 
 impl Disk for SimDisk {
     fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        let node = self.lock().add(path, Node::File(File::default()))?;
+        let mut state = self.lock();
+        state.check_open()?;
+        let node = state.add(path, Node::File(File::default()))?;
         Ok(Arc::new(SimFile { state: self.state.clone(), node }))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        let node = self.lock().find(path)?;
+        let state = self.lock();
+        state.check_open()?;
+        let node = state.find(path)?;
         Ok(Arc::new(SimFile { state: self.state.clone(), node }))
     }
 
@@ -379,8 +408,19 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &str) -> Result<()> {
+        let meanwhile = self.lock().meanwhile.take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         let mut state = self.lock();
+        // The data directory itself is kept open.
+        if !path.is_empty() {
+            state.check_open()?;
+        }
         state.count();
+        if state.faults.fails_folder_syncs {
+            return Err(Error::other("simulated sync error"));
+        }
         let folder = state.folder_mut(path)?;
         folder.durable = folder.cached.clone();
         folder.pending.clear();
@@ -452,11 +492,14 @@ impl DiskFile for SimFile {
         state.count();
         let fails = state.faults.fails_syncs;
         let file = state.file_mut(self.node);
-        file.pending.clear();
+        let pending = std::mem::take(&mut file.pending);
         if fails {
             return Err(Error::other("simulated sync error"));
         }
-        file.durable = file.cached.clone();
+        // Not all that is cached: what a failed sync gave up is taken for written.
+        for change in pending {
+            change.apply(&mut file.durable);
+        }
         Ok(())
     }
 
@@ -472,6 +515,7 @@ impl DiskFile for SimFile {
     }
 
     fn map(&self, capacity_bytes: usize) -> Result<MappedFile> {
+        self.lock().check_open()?;
         let (state, node) = (self.state.clone(), self.node);
         let read = move |position: usize, count: usize| {
             let state = state.lock().expect("no panic under the lock");

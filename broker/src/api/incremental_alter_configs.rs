@@ -18,7 +18,7 @@ use crate::api::{code, doubled, text};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::config::setting::list;
-use crate::config::topic::{default_of, is_list};
+use crate::config::topic::{default_of, is_list, unknown};
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -84,7 +84,7 @@ fn apply(
     broker: &Config,
 ) -> Result<(), String> {
     let name = config.name.as_str();
-    let is_list = is_list(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let is_list = is_list(name).ok_or_else(|| unknown(name))?;
     if config.config_operation == DELETE {
         overrides.remove(name);
         return Ok(());

@@ -32,9 +32,6 @@ pub enum CatalogError {
     /// The disk failed.
     #[error("the log directory failed: {0}")]
     Log(#[from] LogError),
-    /// The disk failed.
-    #[error("the catalog cannot be saved: {0}")]
-    Save(#[from] std::io::Error),
 }
 
 impl CatalogError {
@@ -48,7 +45,7 @@ impl CatalogError {
             CatalogError::Config(_) => ResponseError::InvalidConfig,
             CatalogError::Forbidden(_) => ResponseError::PolicyViolation,
             CatalogError::DeletionDisabled => ResponseError::TopicDeletionDisabled,
-            CatalogError::Log(_) | CatalogError::Save(_) => ResponseError::KafkaStorageError,
+            CatalogError::Log(_) => ResponseError::KafkaStorageError,
         }
     }
 }
@@ -59,6 +56,15 @@ pub enum OpenError {
     /// The file is not what this program wrote.
     #[error("{FILE} is damaged ({0}); restore it from a copy")]
     Damaged(String),
+    /// There are logs, and no file that says whose they are.
+    #[error("{folder} holds a log, but there is no {FILE}; restore it from a copy")]
+    Missing {
+        /// One of the logs.
+        folder: String,
+    },
+    /// The first catalog of a new directory cannot be saved.
+    #[error("{FILE} cannot be made: {0}")]
+    First(LogError),
     /// The file was written by a newer program.
     #[error("{FILE} has format {found}, this program knows up to {VERSION}; use the newer program")]
     Newer {

@@ -21,10 +21,11 @@ use crate::catalog::file::{SavedTopic, SavedTopics, decode, encode};
 use crate::catalog::names::{FILE, INTERNAL, check_count, check_name};
 use crate::config::Config;
 use crate::config::topic::TopicConfig;
-use crate::disk::Disk;
 use crate::log::dir::LogDir;
+use crate::log::error::LogError;
 use crate::log::meta::{decode_id, encode_id};
-use crate::log::names::folder;
+use crate::log::names::{folder, stray_folder};
+use crate::log::recovery::Damage;
 use crate::metrics::{Metrics, TopicMetrics};
 use crate::partition::Partition;
 
@@ -105,7 +106,6 @@ impl Topics {
 /// The topics, and the only way to change them. Changes block: call them where that is allowed.
 #[derive(Debug)]
 pub struct Catalog {
-    disk: Arc<dyn Disk>,
     logs: Arc<LogDir>,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -116,23 +116,22 @@ pub struct Catalog {
 impl Catalog {
     /// Reads the catalog and opens every log that it names.
     pub fn open(
-        disk: Arc<dyn Disk>,
         logs: Arc<LogDir>,
         config: Arc<Config>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let saved = match disk.read(FILE) {
+        let saved = match logs.disk().read(FILE) {
             Ok(bytes) => decode(&bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedTopics::default(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => begin(&logs)?,
             Err(error) => return Err(error.into()),
         };
         let mut topics = Topics::default();
-        set_strays_aside(&disk, &logs, &saved)?;
+        set_strays_aside(&logs, &saved)?;
         for saved in saved.topics {
             topics.put(Arc::new(open_topic(saved, &logs, &config, &metrics)?));
         }
         let topics = RwLock::new(Arc::new(topics));
-        Ok(Self { disk, logs, config, metrics, topics, changes: Mutex::new(()) })
+        Ok(Self { logs, config, metrics, topics, changes: Mutex::new(()) })
     }
 
     /// All topics as they are now.
@@ -348,7 +347,7 @@ impl Catalog {
 
     /// Saves the catalog; then everybody sees it.
     fn publish(&self, _: &MutexGuard<'_, ()>, topics: Topics) -> Result<(), CatalogError> {
-        self.disk.replace(FILE, &encode(&topics.to_saved()))?;
+        self.logs.save(FILE, &encode(&topics.to_saved()))?;
         *self.topics.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(topics);
         Ok(())
     }
@@ -363,13 +362,24 @@ fn remove_unseen(partitions: &[Arc<Partition>]) {
     }
 }
 
+/// The first catalog of a directory, saved before there is any log. So a log without a catalog is
+/// one whose catalog is lost, and then every folder would be taken for a stray.
+fn begin(logs: &LogDir) -> Result<SavedTopics, OpenError> {
+    let unlisted = |error: LogError| OpenError::Folders(error.to_string());
+    for (topic, partition) in logs.partitions().map_err(unlisted)? {
+        let folder = folder(&topic, partition);
+        if logs.disk().list(&folder)?.iter().any(|file| file.ends_with(".log")) {
+            return Err(OpenError::Missing { folder });
+        }
+    }
+    let topics = SavedTopics::default();
+    logs.save(FILE, &encode(&topics)).map_err(OpenError::First)?;
+    Ok(topics)
+}
+
 /// Folders that the catalog does not name were never seen, or were deleted; unless the catalog is
 /// an old copy. So they get another name, which nobody opens, and the operator is told.
-fn set_strays_aside(
-    disk: &Arc<dyn Disk>,
-    logs: &LogDir,
-    saved: &SavedTopics,
-) -> Result<(), OpenError> {
+fn set_strays_aside(logs: &LogDir, saved: &SavedTopics) -> Result<(), OpenError> {
     let folders = logs.partitions().map_err(|error| OpenError::Folders(error.to_string()))?;
     for (topic, partition) in folders {
         let is_named = |one: &SavedTopic| one.name == topic && partition < one.partitions;
@@ -377,12 +387,25 @@ fn set_strays_aside(
             continue;
         }
         let stray = folder(&topic, partition);
-        let aside = format!("{stray}.{}-stray", Uuid::new_v4().simple());
-        disk.rename(&stray, &aside)?;
-        disk.sync_dir("")?;
+        let aside = stray_folder(&stray, Uuid::new_v4());
+        logs.disk().rename(&stray, &aside)?;
+        logs.disk().sync_dir("")?;
         tracing::warn!(folder = stray, aside, "set aside a folder that the catalog does not name");
     }
     Ok(())
+}
+
+fn tell_damage(topic: &str, partition: i32, damage: &Damage) {
+    let Damage { from, to, place } = damage;
+    tracing::error!(
+        topic,
+        partition,
+        from = from.0,
+        to = to.0,
+        place,
+        "durable records are damaged: what can be read is served, appends are refused; restore the \
+         partition's folder from a copy, or delete the topic"
+    );
 }
 
 fn open_topic(
@@ -399,11 +422,14 @@ fn open_topic(
     let mut partitions = Vec::new();
     for index in 0..count {
         let opened = Partition::open(logs, &name, index, id, topic_config.log.clone());
-        let (partition, _recovery) = opened.map_err(|source| OpenError::Log {
+        let (partition, recovery) = opened.map_err(|source| OpenError::Log {
             topic: name.clone(),
             partition: index,
             source,
         })?;
+        if let Some(damage) = recovery.damage {
+            tell_damage(&name, index, &damage);
+        }
         partitions.push(partition);
     }
     let is_internal = INTERNAL.contains(&name.as_str());

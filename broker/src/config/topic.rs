@@ -176,6 +176,16 @@ pub fn is_list(name: &str) -> Option<bool> {
     Some(matches!(setting.kind, SettingKind::List))
 }
 
+/// Why a setting that is in no table is refused: in Kafka's words, or in those of tables, which say
+/// what settings there are.
+pub fn unknown(name: &str) -> String {
+    let asked = BTreeMap::from([(name.to_owned(), String::new())]);
+    match TableSettings::parse("", &asked) {
+        Err(refused) if name.starts_with("table.") => refused.to_string(),
+        _ => format!("Unknown topic config name: {name}"),
+    }
+}
+
 /// The value of a topic setting when it is not overridden.
 pub fn default_of(name: &str, broker: &Config) -> Option<String> {
     if let Some(setting) = TOPIC_SETTINGS.iter().find(|setting| setting.name == name) {
@@ -207,7 +217,7 @@ impl TopicConfig {
     ) -> Result<Self, String> {
         for (name, value) in overrides.iter().filter(|(name, _)| !name.starts_with("table.")) {
             let setting = TOPIC_SETTINGS.iter().find(|setting| setting.name == name);
-            let setting = setting.ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+            let setting = setting.ok_or_else(|| unknown(name))?;
             setting
                 .accepts(value)
                 .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))?;

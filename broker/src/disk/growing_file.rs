@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::disk::mapped_file::MappedFile;
-use crate::disk::{Disk, DiskFile, is_full};
+use crate::disk::{Disk, DiskFile, is_full, is_passing};
 
 /// Blocks are reserved in steps that double between these two.
 const STEP_BYTES_MIN: u64 = 1 << 20;
@@ -41,12 +41,18 @@ struct Tail {
 /// Why nothing was appended.
 #[derive(Debug, thiserror::Error)]
 pub enum GrowError {
-    /// The disk has no room. The file is as it was, and may grow when there is room again.
-    #[error("the disk is full: {0}")]
-    Full(io::Error),
+    /// The disk has no room, or the system no memory. The file is as it was, and may grow later.
+    #[error("nothing can be written now: {0}")]
+    Passing(io::Error),
     /// The disk failed. What the file holds beyond its durable bytes is not known.
     #[error("the disk failed: {0}")]
     Broken(io::Error),
+}
+
+impl From<io::Error> for GrowError {
+    fn from(error: io::Error) -> GrowError {
+        if is_passing(&error) { GrowError::Passing(error) } else { GrowError::Broken(error) }
+    }
 }
 
 impl GrowingFile {
@@ -113,11 +119,7 @@ impl GrowingFile {
             // The cut also gives the reserved blocks back, which a full disk may need elsewhere.
             tail.allocated = position;
             self.file.truncate(position).map_err(GrowError::Broken)?;
-            return Err(if is_full(&error) {
-                GrowError::Full(error)
-            } else {
-                GrowError::Broken(error)
-            });
+            return Err(GrowError::from(error));
         }
         tail.end = end;
         Ok(position)
@@ -138,8 +140,7 @@ impl GrowingFile {
                 tail.step_bytes = (tail.step_bytes * 2).min(STEP_BYTES_MAX);
                 Ok(())
             }
-            Err(error) if is_full(&error) => Err(GrowError::Full(error)),
-            Err(error) => Err(GrowError::Broken(error)),
+            Err(error) => Err(GrowError::from(error)),
         }
     }
 
@@ -156,6 +157,21 @@ impl GrowingFile {
         self.file.truncate(size_bytes)?;
         (tail.end, tail.allocated) = (size_bytes, size_bytes);
         Ok(())
+    }
+
+    /// Writes bytes again that stand there already, so that the next sync takes them to the disk
+    /// even if the operating system believes that they are there.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    ///
+    /// # Panics
+    /// When readers may already see them, or they were never there.
+    pub fn write_again(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let tail = self.lock();
+        assert!(position >= self.readable(), "{position} may be read");
+        assert!(position + bytes.len() as u64 <= tail.end, "only what is there is written again");
+        self.file.write_at(position, &[bytes])
     }
 
     /// Makes what was appended durable.

@@ -33,7 +33,7 @@ enum Memory {
     /// The file is kept so that `publish` can ask for its size.
     Map {
         map: MmapRaw,
-        file: File,
+        file: Arc<File>,
     },
     Simulated(Simulated),
 }
@@ -52,9 +52,9 @@ impl MappedFile {
     ///
     /// # Errors
     /// When it cannot be mapped.
-    pub fn new(file: &File, capacity_bytes: usize) -> io::Result<MappedFile> {
-        let map = MmapOptions::new().len(capacity_bytes).map_raw_read_only(file)?;
-        let memory = Memory::Map { map, file: file.try_clone()? };
+    pub fn new(file: &Arc<File>, capacity_bytes: usize) -> io::Result<MappedFile> {
+        let map = MmapOptions::new().len(capacity_bytes).map_raw_read_only(file.as_ref())?;
+        let memory = Memory::Map { map, file: file.clone() };
         Ok(MappedFile { memory, capacity_bytes, readable: AtomicUsize::new(0) })
     }
 
@@ -130,8 +130,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn mapped(capacity_bytes: usize) -> (File, Arc<MappedFile>) {
-        let file = tempfile::tempfile().unwrap();
+    fn mapped(capacity_bytes: usize) -> (Arc<File>, Arc<MappedFile>) {
+        let file = Arc::new(tempfile::tempfile().unwrap());
         let map = MappedFile::new(&file, capacity_bytes).unwrap();
         (file, Arc::new(map))
     }

@@ -12,6 +12,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::disk::mapped_file::MappedFile;
 
 /// Files by name.
@@ -150,8 +152,21 @@ pub fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Whether the disk merely has no room. That passes; every other failure is final.
+/// Whether the disk merely has no room.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether a failure passes: no room on the disk, or no open files or memory to be had just now.
+/// Nothing was harmed, and the same may succeed later. Every other failure is final; a failed
+/// sync, and a write that failed for anything but room, are never told in these words.
+#[must_use]
+pub fn is_passing(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    is_full(error)
+        || matches!(
+            errno,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR)
+        )
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use crate::disk::mapped_file::MappedFile;
 use crate::disk::{Disk, DiskFile};
@@ -17,6 +18,8 @@ const LOCK: &str = ".lock";
 #[derive(Debug)]
 pub struct OsDisk {
     root: PathBuf,
+    /// The directory itself, kept open: between a renaming and its sync nothing may be lacking.
+    folder: File,
     /// The lock goes with the file.
     _lock: File,
 }
@@ -25,13 +28,19 @@ pub struct OsDisk {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("the data directory {} is in use by another process", path.display())]
+    #[error(
+        "the data directory {} is in use by another process; stop it or set another directory",
+        path.display()
+    )]
     InUse {
         /// Which.
         path: PathBuf,
     },
     /// The operating system refuses.
-    #[error("cannot {doing} the data directory {}: {source}", path.display())]
+    #[error(
+        "cannot {doing} the data directory {}: {source}; set a folder that this user may write",
+        path.display()
+    )]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -67,7 +76,8 @@ impl OsDisk {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
             Err(TryLockError::Error(source)) => return Err(fail("lock")(source)),
         }
-        let disk = OsDisk { root, _lock: lock };
+        let folder = File::open(&root).map_err(fail("open"))?;
+        let disk = OsDisk { root, folder, _lock: lock };
         // The directory's own name must survive a power cut as well as what is in it.
         if let Some(above) = disk.root.parent() {
             File::open(above).and_then(|folder| folder.sync_all()).map_err(fail("sync"))?;
@@ -84,12 +94,12 @@ impl Disk for OsDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.create_new(true).read(true).write(true).mode(0o600);
-        Ok(Arc::new(OsFile { file: options.open(self.at(path))? }))
+        Ok(Arc::new(OsFile { file: Arc::new(options.open(self.at(path))?) }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.at(path))?;
-        Ok(Arc::new(OsFile { file }))
+        Ok(Arc::new(OsFile { file: Arc::new(file) }))
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
@@ -121,14 +131,23 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        File::open(self.at(path))?.sync_all()
+        if path.is_empty() {
+            return self.folder.sync_all().map_err(lasting);
+        }
+        File::open(self.at(path))?.sync_all().map_err(lasting)
     }
 }
 
 /// An open file.
 #[derive(Debug)]
 struct OsFile {
-    file: File,
+    /// Shared with its map.
+    file: Arc<File>,
+}
+
+/// The failure of a sync, or of a write for anything but room: final, whatever its number is.
+fn lasting(error: io::Error) -> io::Error {
+    io::Error::other(error)
 }
 
 impl DiskFile for OsFile {
@@ -137,10 +156,13 @@ impl DiskFile for OsFile {
     }
 
     fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, position, bytes) {
-            // Some file systems know no reservation; writing will tell when they are full.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            result => Ok(result?),
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, position, bytes) {
+                Err(Errno::INTR) => {}
+                // Some file systems know no reservation; writing will tell when they are full.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                result => return Ok(result?),
+            }
         }
     }
 
@@ -156,8 +178,9 @@ impl DiskFile for OsFile {
                     position += count as u64;
                     IoSlice::advance_slices(&mut left, count);
                 }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(Errno::INTR) => {}
+                Err(error @ (Errno::NOSPC | Errno::DQUOT)) => return Err(error.into()),
+                Err(error) => return Err(lasting(error.into())),
             }
         }
         Ok(())
@@ -168,7 +191,7 @@ impl DiskFile for OsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(lasting)
     }
 
     fn truncate(&self, size_bytes: u64) -> io::Result<()> {

@@ -329,7 +329,6 @@ fn batch_of(changes: &[Change], now_ms: i64) -> RecordBatch {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::disk::Disk;
     use crate::disk::os::OsDisk;
     use crate::log::dir::LogDir;
     use crate::log::dir::options::LogDirOptions;
@@ -340,9 +339,9 @@ mod tests {
     #[tokio::test]
     async fn an_offset_expires_when_nobody_commits_it_again_for_too_long() {
         let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let disk = Arc::new(OsDisk::open(folder.path()).unwrap());
         let clock = Arc::new(SystemClock);
-        let (logs, _) = LogDir::open(disk.clone(), LogDirOptions::default(), clock).unwrap();
+        let (logs, _) = LogDir::open(disk, LogDirOptions::default(), clock).unwrap();
         let mut config = Config::default();
         for (name, value) in [
             ("offsets.retention.minutes", "10"),
@@ -353,7 +352,7 @@ mod tests {
         }
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let catalog = Catalog::open(disk, logs.clone(), config.clone(), metrics).unwrap();
+        let catalog = Catalog::open(logs.clone(), config.clone(), metrics).unwrap();
         catalog.create("t", 2, BTreeMap::new()).unwrap();
         let topic = internal_topic(&catalog, &config).unwrap();
         let offsets = Offsets::open(&catalog).unwrap();

@@ -36,6 +36,18 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The data directory is another broker's.
+    #[error(
+        "{path}: its node.id is {found}, this broker's is {asked}; set node.id={found}, or use another directory"
+    )]
+    OtherNode {
+        /// The file that says so.
+        path: String,
+        /// The number of the broker that wrote it.
+        found: i32,
+        /// The number of this one.
+        asked: i32,
+    },
     /// The folder holds another topic's log of the same name.
     #[error("{folder} belongs to topic id {found}, not to {wanted}")]
     ForeignTopic {

@@ -60,6 +60,9 @@ pub struct Log {
     key: (String, i32),
     folder: String,
     config: RwLock<Arc<LogConfig>>,
+    /// Who moves the log's start or takes segments away. Taken before `appender`, which is not
+    /// held while the disk syncs: appends go on meanwhile.
+    retiring: Mutex<()>,
     appender: Mutex<Appender>,
     /// Never empty; replaced as a whole, so that readers go on with what they have.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
@@ -202,19 +205,26 @@ impl Log {
         bytes_max: usize,
         first_batch: FirstBatch,
     ) -> Result<ReadSlice, ReadError> {
-        let ends = self.ends();
+        self.read_within(&self.ends(), Asked { from, bytes_max, first_batch })
+    }
+
+    /// The same, by ends that may be old by now.
+    fn read_within(&self, ends: &Ends, asked: Asked) -> Result<ReadSlice, ReadError> {
+        let from = asked.from;
         if from < ends.log_start || from > ends.log_end {
-            self.check_damage(from)?;
-            let (start, end) = (ends.log_start, ends.log_end);
-            return Err(ReadError::OutOfRange { asked: from, start, end });
+            self.check_damage(ends, from)?;
+            return Err(out_of_range(ends, from));
         }
         if from >= ends.high_watermark {
-            self.check_damage(from)?;
+            self.check_damage(ends, from)?;
             return Ok(ReadSlice::Hot(Bytes::new()));
         }
-        let asked = Asked { from, bytes_max, first_batch };
         let segments = self.segments();
         let first = segment_of(&segments, from);
+        if segments[first].base_offset() > from {
+            // Retired since the ends were read. What comes later is not what was asked for.
+            return Err(out_of_range(&self.ends(), from));
+        }
         for (place, segment) in segments.iter().enumerate().skip(first) {
             match segment.read_mapped(&asked)? {
                 Some(Found::Batches(bytes)) => return Ok(ReadSlice::Hot(bytes)),
@@ -311,6 +321,10 @@ impl Log {
         self.segments().last().expect("a log has a segment").clone()
     }
 
+    fn lock_retiring(&self) -> MutexGuard<'_, ()> {
+        self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Appender> {
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -341,21 +355,29 @@ impl Log {
         Ok(())
     }
 
-    /// Damaged offsets are not outside the log: a consumer must not jump over them unawares.
-    fn check_damage(&self, from: Offset) -> Result<(), ReadError> {
-        match &self.damage {
-            Some(damage) if (damage.from..damage.to).contains(&from) => {
-                Err(ReadError::Damaged { folder: self.folder.clone(), damage: damage.clone() })
-            }
-            _ => Ok(()),
+    /// Damaged offsets are not outside the log: a consumer must not jump over them unawares. Where
+    /// the tail is lost nobody knows how far it went: the recovery point lags behind what
+    /// consumers have seen.
+    fn check_damage(&self, ends: &Ends, from: Offset) -> Result<(), ReadError> {
+        let Some(damage) = &self.damage else { return Ok(()) };
+        let is_tail = damage.from >= ends.log_end;
+        let is_lost = if is_tail {
+            from >= damage.from
+        } else {
+            (damage.from..damage.to).contains(&from) || from > ends.log_end
+        };
+        if is_lost {
+            let (folder, damage) = (self.folder.clone(), damage.clone());
+            return Err(ReadError::Damaged { folder, damage });
         }
+        Ok(())
     }
 
     fn storage(&self, error: &LogError) -> AppendError {
         AppendError::Storage { folder: self.folder.clone(), reason: error.to_string() }
     }
 
-    /// A failed write is final for the directory, a full disk is not.
+    /// A failed write is final for the directory; a full disk or a lack of memory is not.
     fn refused(&self, error: &GrowError) -> AppendError {
         let folder = self.folder.clone();
         if let GrowError::Broken(source) = error {
@@ -363,6 +385,10 @@ impl Log {
         }
         AppendError::Storage { folder, reason: error.to_string() }
     }
+}
+
+fn out_of_range(ends: &Ends, asked: Offset) -> ReadError {
+    ReadError::OutOfRange { asked, start: ends.log_start, end: ends.log_end }
 }
 
 /// The place of the segment that holds `offset`.

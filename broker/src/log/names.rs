@@ -9,6 +9,7 @@
 //!                         .snapshot        the producers as they were before offset 1234
 //!     leader-epoch-checkpoint  partition.metadata
 //! <topic>-<partition>.<id>-delete/         a partition that is being deleted
+//! <topic>-<partition>.<id>-stray/          one that no topic claims
 //! ```
 use uuid::Uuid;
 use weir_protocol::records::Offset;
@@ -32,16 +33,29 @@ pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 /// What the folder of a partition that is being deleted ends with.
 pub(super) const DELETE_FOLDER: &str = "-delete";
 
+/// What the folder of a partition ends with that no topic claims.
+const STRAY_FOLDER: &str = "-stray";
+
 /// The folder of a partition.
 #[must_use]
 pub fn folder(topic: &str, partition: i32) -> String {
     format!("{topic}-{partition}")
 }
 
-/// The name that a partition's folder gets before its files go. As Kafka does, a long name is cut
-/// to what file systems bear.
+/// The name that a partition's folder gets before its files go.
 pub(super) fn deleted_folder(folder: &str, id: Uuid) -> String {
-    let suffix = format!(".{}{DELETE_FOLDER}", id.simple());
+    renamed_folder(folder, id, DELETE_FOLDER)
+}
+
+/// The name that a folder gets which no topic claims.
+#[must_use]
+pub fn stray_folder(folder: &str, id: Uuid) -> String {
+    renamed_folder(folder, id, STRAY_FOLDER)
+}
+
+/// As Kafka does, a long name is cut to what file systems bear.
+fn renamed_folder(folder: &str, id: Uuid, end: &str) -> String {
+    let suffix = format!(".{}{end}", id.simple());
     let mut kept = folder.len().min(255 - suffix.len());
     while !folder.is_char_boundary(kept) {
         kept -= 1;
@@ -91,9 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_deleted_folder_is_not_too_long() {
-        let name = deleted_folder(&folder(&"t".repeat(249), 3), Uuid::nil());
-        assert_eq!(name.len(), 255);
-        assert!(name.ends_with("-delete"));
+    fn the_name_of_a_deleted_or_stray_folder_is_not_too_long() {
+        let long = folder(&"t".repeat(249), 3);
+        let (deleted, stray) =
+            (deleted_folder(&long, Uuid::nil()), stray_folder(&long, Uuid::nil()));
+        assert_eq!((deleted.len(), stray.len()), (255, 255));
+        assert!(deleted.ends_with("-delete") && stray.ends_with("-stray"));
     }
 }

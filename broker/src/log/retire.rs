@@ -30,7 +30,7 @@ impl Log {
     /// # Errors
     /// When it is past the high watermark, or cannot be made durable.
     pub fn delete_records_before(&self, offset: Offset) -> Result<Offset, DeleteError> {
-        let _appender = self.lock();
+        let _retiring = self.lock_retiring();
         let high_watermark = self.point.high_watermark();
         if offset > high_watermark {
             return Err(DeleteError::OutOfRange { asked: offset, high_watermark });
@@ -48,6 +48,7 @@ impl Log {
     /// When the disk fails.
     pub fn apply_retention(&self, keep_from: Option<Offset>) -> Result<Retired, LogError> {
         self.dir.check()?;
+        let _retiring = self.lock_retiring();
         let mut appender = self.lock();
         if appender.is_closed || self.damage.is_some() {
             return Ok(Retired::default());
@@ -72,10 +73,13 @@ impl Log {
             Some(first) => first.base_offset(),
             None => self.roll(&mut appender)?.base_offset(),
         };
+        // What is retired is settled: appends only add segments behind it.
+        drop(appender);
         if start > self.point.log_start() {
             self.advance_start(start)?;
         }
-        self.retire(&mut appender, count, now_ms)
+        self.secure_snapshot(start)?;
+        self.retire(count, now_ms)
     }
 
     /// Deletes the log with all its files. Readers go on with what they have.
@@ -84,6 +88,7 @@ impl Log {
     /// When the disk fails. Once its folder has its new name, the next start does the rest.
     pub fn delete(&self) -> Result<(), LogError> {
         self.dir.check()?;
+        let _retiring = self.lock_retiring();
         let mut appender = self.lock();
         if self.point.is_deleted() {
             return Ok(());
@@ -105,16 +110,11 @@ impl Log {
     }
 
     /// Takes the oldest `count` segments away; the log already begins after them.
-    fn retire(
-        &self,
-        appender: &mut Appender,
-        count: usize,
-        now_ms: i64,
-    ) -> Result<Retired, LogError> {
+    fn retire(&self, count: usize, now_ms: i64) -> Result<Retired, LogError> {
+        let mut appender = self.lock();
         let segments = self.segments();
         let (gone, kept) = segments.split_at(count);
-        let first = kept.first().expect("the active segment stays");
-        self.secure_snapshot(first.base_offset())?;
+        assert!(!kept.is_empty(), "the active segment stays");
         *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kept.to_vec());
         let delay_ms = self.config().file_delete_delay_ms;
         for segment in gone {

@@ -4,6 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use weir_protocol::records::Offset;
 
+use crate::disk::is_passing;
+use crate::log::dir::failed;
 use crate::log::dir::options::ReadMode;
 use crate::log::error::LogError;
 use crate::log::segment::Segment;
@@ -49,10 +51,11 @@ impl Log {
         Ok(fresh)
     }
 
-    /// Writes indexes and summary of a segment. A full disk does no harm: they can be made anew.
+    /// Writes indexes and summary of a segment. A failure that passes does no harm: they can be
+    /// made anew.
     fn seal(&self, segment: &Segment) -> Result<(), LogError> {
         match segment.seal() {
-            Err(error) if crate::disk::is_full(&error) => Ok(()),
+            Err(error) if is_passing(&error) => Ok(()),
             result => self.dir.written("seal", &segment.path(names::LOG), result),
         }
     }
@@ -72,6 +75,7 @@ impl Log {
 
     /// Seals the log at an orderly stop: all that the next start would else find out by reading.
     pub(super) fn close(&self) -> Result<(), LogError> {
+        let _retiring = self.lock_retiring();
         let mut appender = self.lock();
         if std::mem::replace(&mut appender.is_closed, true) || self.damage.is_some() {
             return Ok(());
@@ -80,6 +84,10 @@ impl Log {
         self.dir.sync_now();
         self.dir.check()?;
         let end = self.point.log_end();
+        if self.point.synced() < end {
+            // The round was put back: then this is no orderly stop.
+            return Err(failed("sync", &self.folder)(io::ErrorKind::WouldBlock.into()));
+        }
         let active = self.active();
         let path = active.path(names::LOG);
         self.dir.written("seal", &path, active.seal())?;

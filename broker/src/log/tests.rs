@@ -123,6 +123,28 @@ fn readers_see_only_what_is_durable() {
 }
 
 #[test]
+fn a_reader_whom_retention_overtakes_does_not_get_later_records() {
+    both_modes(|rig| {
+        let (log, _) = rig.open(&small_segments());
+        for _ in 0..12 {
+            append(&log, &[1, 2, 3]);
+        }
+        log.dir().sync_now();
+        // Given a reader that has looked at the ends; when its segment is retired.
+        let ends = log.ends();
+        log.delete_records_before(Offset(20)).unwrap();
+        log.apply_retention(None).unwrap();
+        let first = log.segments()[0].base_offset();
+        assert!(first > Offset(0));
+        let asked = |from| Asked { from, bytes_max: 1000, first_batch: FirstBatch::Whole };
+        let error = log.read_within(&ends, asked(Offset(0))).unwrap_err();
+        assert_eq!(error.error_code(), ResponseError::OffsetOutOfRange);
+        assert!(error.to_string().contains("holds 20..36"), "{error}");
+        assert!(log.read_within(&ends, asked(first)).is_ok());
+    });
+}
+
+#[test]
 fn with_os_durability_readers_see_what_is_appended() {
     both_modes(|rig| {
         let rig = Rig { durability: Durability::Os, ..rig };

@@ -52,13 +52,15 @@ pub(crate) async fn broker() -> (tempfile::TempDir, RunningBroker) {
 pub(crate) struct Client {
     stream: TcpStream,
     correlation_id: i32,
+    /// Every request that was sent, as a frame.
+    pub(crate) sent: Vec<Bytes>,
 }
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("it listens");
         stream.set_nodelay(true).expect("a socket");
-        Self { stream, correlation_id: 0 }
+        Self { stream, correlation_id: 0, sent: Vec::new() }
     }
 
     pub(crate) async fn of(broker: &RunningBroker) -> Self {
@@ -70,6 +72,7 @@ impl Client {
         self.correlation_id += 1;
         let frame = frame(version, self.correlation_id, request);
         self.send_bytes(&frame).await;
+        self.sent.push(frame);
         self.correlation_id
     }
 

@@ -53,16 +53,21 @@ async fn all<R: Request>(client: &mut Client, of: impl Fn(i16) -> R) {
 async fn every_answer_encodes_in_every_version() {
     let (_folder, broker) = broker().await;
     let mut client = Client::of(&broker).await;
+    ask_everything(&mut client).await;
+    broker.stop().await.expect("a clean stop");
+}
+
+/// Every API in every version, once at least.
+pub(crate) async fn ask_everything(client: &mut Client) {
     client.create("t", 2, &[]).await;
     let metadata = client.call(12, &MetadataRequest::default().with_topics(None)).await;
     let id = metadata.topics[0].topic_id;
-    hot_apis(&mut client, id).await;
-    reading_apis(&mut client, id).await;
-    offset_apis(&mut client).await;
-    config_apis(&mut client).await;
-    changing_apis(&mut client).await;
+    hot_apis(client, id).await;
+    reading_apis(client, id).await;
+    offset_apis(client).await;
+    config_apis(client).await;
+    changing_apis(client).await;
     assert_eq!(APIS.len(), 19, "an API was added: ask it here too");
-    broker.stop().await.expect("a clean stop");
 }
 
 async fn hot_apis(client: &mut Client, id: Uuid) {

@@ -122,11 +122,20 @@ fn terminate(child: &Child) {
 
 /// Memory that a process holds, in bytes.
 pub(crate) fn resident_bytes(process: &Process) -> u64 {
+    memory_bytes(process, "VmRSS:")
+}
+
+/// The most memory that a process ever held, in bytes.
+pub(crate) fn resident_bytes_max(process: &Process) -> u64 {
+    memory_bytes(process, "VmHWM:")
+}
+
+fn memory_bytes(process: &Process, name: &str) -> u64 {
     let path = format!("/proc/{}/status", process.child.id());
     let mut status = String::new();
     let mut file = std::fs::File::open(path).expect("the process lives");
     file.read_to_string(&mut status).expect("text");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
     let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     kib * 1024
 }

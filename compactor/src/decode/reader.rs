@@ -13,7 +13,7 @@
 //! | BYTES, BINARY, VARBINARY | base64 |
 //! | ARRAY, MAP, ROW | arrays, objects, objects |
 //!
-//! The last of fields with the same name counts.
+//! The last of fields with the same name counts, even where an earlier one does not fit.
 
 use std::collections::HashMap;
 
@@ -93,6 +93,8 @@ impl RowReader {
         values: &mut [Value],
     ) -> Result<(), Fault> {
         scanner.enter_object()?;
+        let habit_before = self.habit;
+        let mut faults = Faults::default();
         let mut first = true;
         // Fields mostly come in the order of the columns.
         let mut guess = 0;
@@ -115,11 +117,10 @@ impl RowReader {
             let encoding = encodings.get(place).unwrap_or(&Encoding::Plain);
             let mut values_reader =
                 ValueReader { habit: &mut self.habit, met_unknown: &mut self.met_unknown };
-            values[place] = values_reader
-                .value(scanner, &column.column_type, encoding)
-                .map_err(|fault| fault.within(&column.name))?;
+            values[place] = values_reader.field(scanner, place, column, encoding, &mut faults)?;
         }
-        Ok(())
+        // A record that is refused teaches nothing.
+        faults.first().inspect_err(|_| self.habit = habit_before)
     }
 
     /// A field that is no column: worth a look if it has a value.
@@ -130,6 +131,37 @@ impl RowReader {
     }
 }
 
+/// Fields of one object whose values do not fit, by place; a later field of the same name may.
+#[derive(Default)]
+struct Faults(Vec<(usize, Fault)>);
+
+impl Faults {
+    /// Takes the place of what was said of it before: a value, or null and a fault that waits.
+    fn settle<'t>(
+        &mut self,
+        scanner: &mut Scanner<'t>,
+        start: Scanner<'t>,
+        place: usize,
+        outcome: Result<Value, Fault>,
+        name: impl FnOnce() -> String,
+    ) -> Result<Value, Fault> {
+        self.0.retain(|(known, _)| *known != place);
+        match outcome {
+            Err(fault @ Fault::Value { .. }) => {
+                *scanner = start;
+                scanner.skip()?;
+                self.0.push((place, fault.within(&name())));
+                Ok(Value::Null)
+            }
+            other => other,
+        }
+    }
+
+    fn first(self) -> Result<(), Fault> {
+        self.0.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+}
+
 /// Reads single values; what it learns on the way belongs to the [`RowReader`].
 struct ValueReader<'r> {
     habit: &'r mut DecimalHabit,
@@ -137,6 +169,20 @@ struct ValueReader<'r> {
 }
 
 impl ValueReader<'_> {
+    /// The value of a field; null if it does not fit, for the last of its name decides.
+    fn field(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        place: usize,
+        column: &Column,
+        encoding: &Encoding,
+        faults: &mut Faults,
+    ) -> Result<Value, Fault> {
+        let start = scanner.clone();
+        let value = self.value(scanner, &column.column_type, encoding);
+        faults.settle(scanner, start, place, value, || column.name.clone())
+    }
+
     fn value(
         &mut self,
         scanner: &mut Scanner<'_>,
@@ -240,30 +286,39 @@ impl ValueReader<'_> {
 
     /// `1234` is a number as well as base64. A sign, a point or a missing letter tells; where
     /// nothing does, what the topic did before decides; and if it did nothing yet, nobody can.
+    /// What contradicts the habit is refused: one stray value must not turn those after it.
     fn habit_of(&mut self, text: &str, scale: u8) -> Result<DecimalHabit, Fault> {
         let is_base64 = text.len().is_multiple_of(4) && scalar::base64(text).is_some();
         let is_number = scalar::decimal(text, scale).is_some();
-        let told = match (is_base64, is_number) {
-            // A number of a column with a scale is always written with its point.
-            (true, true) if scale > 0 && !text.contains(['.', '+', 'E', 'e']) => {
-                DecimalHabit::Unscaled
-            }
-            (true, true) => {
-                return match *self.habit {
-                    DecimalHabit::Unknown => Err(Fault::value(format!(
+        let told = match (is_base64, is_number, *self.habit) {
+            (true, true, DecimalHabit::Unknown) => {
+                // A number of a column with a scale is mostly written with its point: good enough
+                // for this value, not for those to come.
+                return match scale > 0 && !text.contains(['.', '+', 'E', 'e']) {
+                    true => Ok(DecimalHabit::Unscaled),
+                    false => Err(Fault::value(format!(
                         "{} may be a number or base64 of one: send the schema with the record, or \
                          declare the column STRING",
                         quoted(text)
                     ))),
-                    known => Ok(known),
                 };
             }
-            (true, false) => DecimalHabit::Unscaled,
-            _ => DecimalHabit::Digits,
+            (true, true, known) => return Ok(known),
+            (false, false, _) => return Ok(DecimalHabit::Digits),
+            (true, false, _) => DecimalHabit::Unscaled,
+            (false, true, _) => DecimalHabit::Digits,
         };
-        if is_base64 || is_number {
-            *self.habit = told;
+        if *self.habit != DecimalHabit::Unknown && *self.habit != told {
+            let (is, was) = match told {
+                DecimalHabit::Unscaled => ("base64", "digits"),
+                _ => ("digits", "base64"),
+            };
+            let text = quoted(text);
+            return Err(Fault::value(format!(
+                "{text} is a number in {is}, and the topic wrote {was} before"
+            )));
         }
+        *self.habit = told;
         Ok(told)
     }
 
@@ -293,6 +348,7 @@ impl ValueReader<'_> {
     ) -> Result<Value, Fault> {
         let mut entries: Vec<(Value, Value)> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
+        let mut faults = Faults::default();
         scanner.enter_object()?;
         let mut first = true;
         while let Some(name) = scanner.next_key(first)? {
@@ -301,13 +357,16 @@ impl ValueReader<'_> {
                 DataType::String => Ok(Value::String(name.as_ref().to_owned())),
                 other => self.key(&name, other).map_err(|fault| fault.within("(a key)")),
             }?;
-            let value = self.value(scanner, value_type, encoding.of_elements());
-            let value = value.and_then(|value| not_null(value, value_type));
-            let value = value.map_err(|fault| fault.within(&format!("[{}]", quoted(&name))))?;
             let known = match places.is_empty() {
                 true => entries.iter().position(|(known, _)| *known == key),
                 false => places.get(name.as_ref()).copied(),
             };
+            let place = known.unwrap_or(entries.len());
+            let start = scanner.clone();
+            let value = self.value(scanner, value_type, encoding.of_elements());
+            let value = value.and_then(|value| not_null(value, value_type));
+            let in_brackets = || format!("[{}]", quoted(&name));
+            let value = faults.settle(scanner, start, place, value, in_brackets)?;
             match known {
                 Some(place) => entries[place].1 = value,
                 None => {
@@ -318,7 +377,7 @@ impl ValueReader<'_> {
                 }
             }
         }
-        Ok(Value::Map(entries))
+        faults.first().map(|()| Value::Map(entries))
     }
 
     fn key(&mut self, name: &str, data_type: &DataType) -> Result<Value, Fault> {
@@ -342,6 +401,7 @@ impl ValueReader<'_> {
         encoding: &Encoding,
     ) -> Result<Value, Fault> {
         let mut values = vec![Value::Null; members.len()];
+        let mut faults = Faults::default();
         let mut guess = 0;
         let mut first = true;
         scanner.enter_object()?;
@@ -358,10 +418,10 @@ impl ValueReader<'_> {
             };
             guess = place + 1;
             let member = &members[place];
-            values[place] = self
-                .value(scanner, &member.column_type, encoding.of_member(&member.name))
-                .map_err(|fault| fault.within(&member.name))?;
+            let encoding = encoding.of_member(&member.name);
+            values[place] = self.field(scanner, place, member, encoding, &mut faults)?;
         }
+        faults.first()?;
         for (value, member) in values.iter().zip(members) {
             if value.is_null() && !member.column_type.nullable {
                 return Err(Fault::value("it is NOT NULL and has no value").within(&member.name));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Misfit};
+use crate::checkpoint::Checkpoint;
 use crate::merge_tree::tests::schema;
 use crate::row::{RowKind, Value};
 
@@ -222,11 +222,11 @@ fn an_append_table_keeps_rows_in_the_order_of_arrival() {
     assert_eq!((bucket.bucket, bucket.rows.num_rows(), bucket.rows.num_columns()), (0, 3, 2));
 }
 
-/// Folds `sizes` batches of one partition with restarts after each flush; what the table then
-/// holds is the number of rows, for every offset is a key of its own.
-fn rows_after_restarts(sizes: &[i64], bug: Option<SeededBug>) -> Result<(usize, i64), Misfit> {
+/// Folds batches of these sizes with a restart after each flush: an error unless the table holds
+/// each record, which is a key of its own, once.
+fn check_restarts(sizes: &[i64], bug: Option<SeededBug>) -> Result<(), String> {
     let mut checkpoint = Checkpoint::default();
-    checkpoint.advance(&range(0, 0))?;
+    checkpoint.advance(&range(0, 0)).unwrap();
     let (mut rows, mut base_offset) = (0, 0);
     for size in sizes {
         let mut fold = fold_from(checkpoint.next_of(0).unwrap().0);
@@ -237,11 +237,14 @@ fn rows_after_restarts(sizes: &[i64], bug: Option<SeededBug>) -> Result<(usize, 
         base_offset += size;
         let flush = fold.flush().unwrap();
         for range in &flush.ranges {
-            checkpoint.advance(range)?;
+            checkpoint.advance(range).map_err(|misfit| misfit.to_string())?;
         }
         rows += row_count(&flush);
     }
-    Ok((rows, base_offset))
+    match checkpoint.next_of(0) {
+        Some(next) if next == Offset(base_offset) && rows as i64 == base_offset => Ok(()),
+        next => Err(format!("{rows} rows of {base_offset} records, folded up to {next:?}")),
+    }
 }
 
 proptest! {
@@ -249,15 +252,32 @@ proptest! {
     fn every_record_is_folded_once_whatever_the_restarts(
         sizes in prop::collection::vec(1..9i64, 1..20)
     ) {
-        let (rows, written) = rows_after_restarts(&sizes, None).unwrap();
-        prop_assert_eq!(i64::try_from(rows).unwrap(), written);
+        prop_assert_eq!(check_restarts(&sizes, None), Ok(()));
     }
 }
 
 #[test]
-fn a_fold_from_the_offset_plus_one_is_caught() {
+fn the_suite_sees_a_fold_that_begins_at_the_offset_plus_one() {
+    let sizes = [3, 4, 5];
+    assert_eq!(check_restarts(&sizes, None), Ok(()));
     let bug = Some(SeededBug::FoldsFromNextOffset);
-    let (rows, written) = rows_after_restarts(&[3, 4, 5], bug).unwrap();
-    // The offsets look complete, and that is why the rows must be compared: one is lost per start.
-    assert_eq!((rows, written), (9, 12));
+    // The offsets look complete, and that is why rows must be counted: one is lost per start.
+    let seen = "9 rows of 12 records, folded up to Some(Offset(12))";
+    assert_eq!(check_restarts(&sizes, bug), Err(seen.to_owned()));
+}
+
+#[test]
+fn a_partition_whose_folder_no_file_system_takes_is_a_bad_record() {
+    let schema = schema("id INT NOT NULL, name STRING", &["id", "name"], &["name"]);
+    let start = FoldStart { next: BTreeMap::from([(0, Offset(0))]), ..FoldStart::default() };
+    let mut fold = Fold::new(Arc::new(schema), start, LIMITS).unwrap();
+    fold.begin_batch(0, batch(0, 3)).unwrap();
+    // `name=` and 250 bytes: the longest there is. Escaped letters take three.
+    let mut add = |offset: i64, name: &str| fold.add(0, Offset(offset), &[row(1, name)], 0);
+    assert_eq!(add(0, &"x".repeat(250)).unwrap(), Outcome::Taken);
+    let long = |bytes| BadRecord::LongPartition { column: "name".into(), bytes, bytes_max: 255 };
+    assert_eq!(add(1, &"x".repeat(251)).unwrap(), Outcome::Bad(long(256)));
+    assert_eq!(add(1, &"/".repeat(84)).unwrap(), Outcome::Bad(long(257)));
+    assert_eq!(add(1, &"/".repeat(83)).unwrap(), Outcome::Taken);
+    assert_eq!(add(2, "").unwrap(), Outcome::Taken);
 }

@@ -9,6 +9,8 @@ use weir_protocol::table::column::{Column, DataType};
 use crate::binary_row::BinaryRow;
 use crate::row::Value;
 
+/// No file system takes a longer name for a file or folder.
+pub const COMPONENT_BYTES_MAX: usize = 255;
 /// What stands in a path for a partition value that is null or blank.
 pub const DEFAULT_PARTITION: &str = "__DEFAULT_PARTITION__";
 
@@ -132,16 +134,21 @@ impl TablePaths {
             partition.to_values(&types).map_err(|error| PathError::Row(error.to_string()))?;
         let mut path = String::new();
         for (column, value) in self.partition_columns.iter().zip(&values) {
-            escape(&column.name, &mut path);
-            path.push('=');
-            let text = text_of(value, &column.column_type.data_type);
-            match text.trim().is_empty() {
-                true => path.push_str(DEFAULT_PARTITION),
-                false => escape(&text, &mut path),
-            }
+            push_component(&column.name, value, &column.column_type.data_type, &mut path);
             path.push('/');
         }
         Ok(path)
+    }
+}
+
+/// Appends `key=value`, the name of a partition column's folder.
+pub fn push_component(name: &str, value: &Value, data_type: &DataType, path: &mut String) {
+    escape(name, path);
+    path.push('=');
+    let text = text_of(value, data_type);
+    match text.trim().is_empty() {
+        true => path.push_str(DEFAULT_PARTITION),
+        false => escape(&text, path),
     }
 }
 
@@ -149,7 +156,7 @@ impl TablePaths {
 pub fn check_name(name: &str) -> Result<(), PathError> {
     let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '#' | '?');
     let is_visible = !name.is_empty() && !name.starts_with('.');
-    if is_visible && name.len() <= 255 && name.chars().all(is_plain) {
+    if is_visible && name.len() <= COMPONENT_BYTES_MAX && name.chars().all(is_plain) {
         return Ok(());
     }
     Err(PathError::Name { name: name.chars().take(100).collect() })

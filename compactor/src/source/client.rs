@@ -2,19 +2,19 @@
 //! correlation id.
 //!
 //! - Requests leave in the order of the calls to [`Client::start`]; many may be under way at once.
-//! - An answer is read whole before it is decoded, and never grows past [`ANSWER_BYTES_MAX`].
+//! - An answer is read whole before it is decoded.
 //! - After any doubt (socket lost, answer too large, no answer in time) the connection is closed
 //!   for good: whoever holds it is told why and connects again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
@@ -22,13 +22,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, Message, Request, StrBytes, VersionRange,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-/// The largest answer that is read. A broker that announces more is not believed.
-pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+use crate::source::link::{Link, read_answers, write_frames};
 
 /// How long a call waits for its answer unless it says otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -401,87 +398,6 @@ impl<Req: Request> Answering<Req> {
     }
 }
 
-/// What the two halves of a connection share.
-#[derive(Debug, Default)]
-struct Link {
-    state: Mutex<LinkState>,
-}
-
-#[derive(Debug, Default)]
-struct LinkState {
-    next_id: i32,
-    waiting: HashMap<i32, oneshot::Sender<Bytes>>,
-    closed: Option<String>,
-}
-
-impl Link {
-    fn state(&self) -> std::sync::MutexGuard<'_, LinkState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first reason stays. Everybody who waits is told.
-    fn close(&self, reason: &str) {
-        let mut state = self.state();
-        state.closed.get_or_insert_with(|| reason.to_owned());
-        state.waiting.clear();
-    }
-}
-
-async fn write_frames(
-    mut target: OwnedWriteHalf,
-    mut frames: mpsc::UnboundedReceiver<Bytes>,
-    link: Arc<Link>,
-) {
-    while let Some(frame) = frames.recv().await {
-        if let Err(error) = target.write_all(&frame).await {
-            return link.close(&error.to_string());
-        }
-    }
-}
-
-async fn read_answers(mut source: OwnedReadHalf, link: Arc<Link>) {
-    let reason = loop {
-        match read_frame(&mut source).await {
-            Ok(frame) => {
-                let correlation_id = (&frame[..4]).get_i32();
-                match link.state().waiting.remove(&correlation_id) {
-                    // Whoever asked may have gone; the answer is theirs to drop.
-                    Some(answer) => drop(answer.send(frame)),
-                    None => break format!("answer {correlation_id} was never asked for"),
-                }
-            }
-            Err(reason) => break reason,
-        }
-    };
-    link.close(&reason);
-}
-
-/// One answer without its length, header included: at least the correlation id.
-async fn read_frame(source: &mut OwnedReadHalf) -> Result<Bytes, String> {
-    let size = match source.read_i32().await {
-        Ok(size) => usize::try_from(size).unwrap_or(0),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return Err("closed by the broker".to_owned());
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    if !(4..=ANSWER_BYTES_MAX).contains(&size) {
-        return Err(format!("an answer of {size} bytes is outside 4..={ANSWER_BYTES_MAX}"));
-    }
-    // Grows with what arrives, not with what was announced.
-    let mut frame = BytesMut::with_capacity(size.min(1 << 20));
-    while frame.len() < size {
-        let left = size - frame.len();
-        let read = (&mut *source).take(left as u64).read_buf(&mut frame).await;
-        match read {
-            Ok(0) => return Err("closed by the broker within an answer".to_owned()),
-            Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-    Ok(frame.freeze())
-}
-
 fn range_text(range: &VersionRange) -> String {
     format!("{}..={}", range.min, range.max)
 }
@@ -513,8 +429,10 @@ pub(crate) fn api_name(api_key: i16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
     use kafka_protocol::messages::api_versions_response::ApiVersion;
     use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;

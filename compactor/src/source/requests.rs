@@ -18,18 +18,12 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 };
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use kafka_protocol::messages::offset_fetch_request::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiKey, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeConfigsRequest, FindCoordinatorRequest, GroupId,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ProducerId, TopicName,
+    DeleteTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, ProducerId,
+    TopicName,
 };
 use kafka_protocol::protocol::{Message, StrBytes, VersionRange};
 use uuid::Uuid;
@@ -107,7 +101,7 @@ pub fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
-fn text(value: &str) -> StrBytes {
+pub(super) fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
 }
 
@@ -361,106 +355,6 @@ impl Client {
     }
 }
 
-/// Groups' offsets.
-impl Client {
-    /// Host and port of the broker that keeps a group's offsets.
-    pub async fn find_coordinator(&self, group: &str) -> Result<String, ClientError> {
-        let version = self.version_for(ApiKey::FindCoordinator as i16, 6)?;
-        let request = FindCoordinatorRequest::default();
-        let request = if version >= 4 {
-            request.with_coordinator_keys(vec![text(group)])
-        } else {
-            request.with_key(text(group))
-        };
-        let answer = self.call(&request, version).await?;
-        let about = || format!("group {group}");
-        let message = answer.error_message.as_ref();
-        self.accept("FindCoordinator", answer.error_code, message, about)?;
-        if let Some(found) = answer.coordinators.first() {
-            let message = found.error_message.as_ref();
-            self.accept("FindCoordinator", found.error_code, message, about)?;
-            return Ok(host_and_port(&found.host, found.port));
-        }
-        Ok(host_and_port(&answer.host, answer.port))
-    }
-
-    /// Says for a group without members up to where each partition was read.
-    pub async fn offset_commit(
-        &self,
-        group: &str,
-        topic: &str,
-        offsets: &BTreeMap<i32, i64>,
-    ) -> Result<(), ClientError> {
-        let partition = |(index, offset): (&i32, &i64)| {
-            OffsetCommitRequestPartition::default()
-                .with_partition_index(*index)
-                .with_committed_offset(*offset)
-                .with_committed_leader_epoch(-1)
-        };
-        let asked = OffsetCommitRequestTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(offsets.iter().map(partition).collect());
-        let request = OffsetCommitRequest::default()
-            .with_group_id(GroupId(text(group)))
-            .with_generation_id_or_member_epoch(-1)
-            .with_retention_time_ms(-1)
-            .with_topics(vec![asked]);
-        let version = self.version_for(ApiKey::OffsetCommit as i16, 9)?;
-        let answer = self.call(&request, version).await?;
-        for result in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-            let index = result.partition_index;
-            self.accept("OffsetCommit", result.error_code, None, || {
-                format!("group {group}, {}", place(topic, index))
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The offsets that a group committed; partitions without one are left out.
-    pub async fn offset_fetch(
-        &self,
-        group: &str,
-        topic: &str,
-        partitions: &[i32],
-    ) -> Result<BTreeMap<i32, i64>, ClientError> {
-        let version = self.version_for(ApiKey::OffsetFetch as i16, 9)?;
-        let about = || format!("group {group}, {topic}");
-        let mut offsets = BTreeMap::new();
-        if version >= 8 {
-            let asked = OffsetFetchRequestTopics::default()
-                .with_name(topic_name(topic))
-                .with_partition_indexes(partitions.to_vec());
-            let asked = OffsetFetchRequestGroup::default()
-                .with_group_id(GroupId(text(group)))
-                .with_member_epoch(-1)
-                .with_topics(Some(vec![asked]));
-            let request = OffsetFetchRequest::default().with_groups(vec![asked]);
-            for group in self.call(&request, version).await?.groups {
-                self.accept("OffsetFetch", group.error_code, None, about)?;
-                for found in group.topics.iter().flat_map(|topic| &topic.partitions) {
-                    self.accept("OffsetFetch", found.error_code, None, about)?;
-                    offsets.insert(found.partition_index, found.committed_offset);
-                }
-            }
-        } else {
-            let asked = OffsetFetchRequestTopic::default()
-                .with_name(topic_name(topic))
-                .with_partition_indexes(partitions.to_vec());
-            let request = OffsetFetchRequest::default()
-                .with_group_id(GroupId(text(group)))
-                .with_topics(Some(vec![asked]));
-            let answer = self.call(&request, version).await?;
-            self.accept("OffsetFetch", answer.error_code, None, about)?;
-            for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-                self.accept("OffsetFetch", found.error_code, None, about)?;
-                offsets.insert(found.partition_index, found.committed_offset);
-            }
-        }
-        offsets.retain(|_, offset| *offset >= 0);
-        Ok(offsets)
-    }
-}
-
 /// A Produce of one batch, for callers that keep several under way with [`Client::start`].
 pub fn produce_request(topic: &str, partition: i32, batch: Bytes, acks: i16) -> ProduceRequest {
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
@@ -472,7 +366,7 @@ pub fn produce_request(topic: &str, partition: i32, batch: Bytes, acks: i16) -> 
         .with_topic_data(vec![topic])
 }
 
-fn host_and_port(host: &str, port: i32) -> String {
+pub(super) fn host_and_port(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -480,6 +374,6 @@ fn subject(topic: &str) -> String {
     format!("topic {topic}")
 }
 
-fn place(topic: &str, partition: i32) -> String {
+pub(super) fn place(topic: &str, partition: i32) -> String {
     format!("{topic}-{partition}")
 }

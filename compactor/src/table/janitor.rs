@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::committer::{CommitError, Committer};
 use crate::metrics::TableMetrics;
+use crate::paimon::expire::SNAPSHOTS_AT_ONCE_MAX;
 
 const EXPIRY_INTERVAL_MS: (u64, u64) = (1_000, 60_000);
 const ORPHANS_INTERVAL_MS: (u64, u64) = (1_000, 3_600_000);
@@ -65,7 +66,8 @@ async fn clean(
             () = tokio::time::sleep(Duration::from_millis(expiry_ms.min(orphans_ms))) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        if let Err(error) = expire(&mut committer, &keeping, &*clock, &metrics).await {
+        let expired = expire_all(&mut committer, &keeping, &*clock, &metrics, &stopped).await;
+        if let Err(error) = expired {
             tracing::warn!("{}: nothing expired: {error}", committer.paths().root());
         }
         if clock.now_ms() < orphans_due_ms {
@@ -79,16 +81,61 @@ async fn clean(
     }
 }
 
-async fn expire(
+/// Expires batch after batch until one is not full: more snapshots than one batch holds may come
+/// between two rounds. Between batches commits of others have their turn, and a stop is seen.
+async fn expire_all(
     committer: &mut Committer,
     keeping: &Keeping,
     clock: &dyn Clock,
     metrics: &TableMetrics,
+    stopped: &watch::Receiver<bool>,
 ) -> Result<(), CommitError> {
-    committer.reload().await?;
     let (retain_ms, retain_min) = (keeping.snapshot_retain_ms, keeping.snapshot_retain_min);
-    let report = committer.expire(clock.now_ms(), retain_ms, retain_min).await?;
-    metrics.expired_snapshots.inc_by(report.snapshots as u64);
-    metrics.deleted_files.inc_by((report.data_files + report.manifests) as u64);
-    Ok(())
+    loop {
+        committer.reload().await?;
+        let report = committer.expire(clock.now_ms(), retain_ms, retain_min).await?;
+        metrics.expired_snapshots.inc_by(report.snapshots as u64);
+        metrics.deleted_files.inc_by((report.data_files + report.manifests) as u64);
+        if report.snapshots < SNAPSHOTS_AT_ONCE_MAX || *stopped.borrow() {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::committer::tests::{Toy, memory};
+    use crate::metrics::Metrics;
+
+    const KEEPING: Keeping =
+        Keeping { snapshot_retain_ms: 1_000, snapshot_retain_min: 10, orphan_age_ms: 1_000 };
+
+    /// How many of 131 old snapshots one round leaves.
+    async fn left_after_a_round(is_stopped: bool) -> usize {
+        let mut toy = Toy::open(memory(), "weir").await;
+        for _ in 0..131 {
+            toy.fold(0).await;
+        }
+        let metrics = Metrics::new().unwrap().table("t", "t");
+        let (_stop, stopped) = watch::channel(is_stopped);
+        let clock = ManualClock::at(i64::MAX / 2);
+        let expired = expire_all(&mut toy.committer, &KEEPING, &clock, &metrics, &stopped).await;
+        expired.unwrap();
+        let left = toy.committer.files().snapshot_ids().await.unwrap().len();
+        assert_eq!(metrics.expired_snapshots.get(), 131 - left as u64);
+        left
+    }
+
+    #[tokio::test]
+    async fn one_round_expires_all_that_is_old_however_much_it_is() {
+        assert_eq!(left_after_a_round(false).await, 10);
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_a_round_after_the_batch_that_runs() {
+        assert_eq!(left_after_a_round(true).await, 131 - SNAPSHOTS_AT_ONCE_MAX);
+    }
 }

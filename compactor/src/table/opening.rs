@@ -13,8 +13,9 @@ use weir_protocol::table::settings::TableSettings;
 
 use crate::checkpoint::Checkpoint;
 use crate::committer::Committer;
+use crate::crash::seeded_bug;
 use crate::decode::Decoder;
-use crate::fold::{Fold, FoldLimits, FoldStart, next_sequences};
+use crate::fold::{Fold, FoldLimits, FoldStart, SeededBug, next_sequences};
 use crate::lineage::{LastBatch, Lineage, LogToday};
 use crate::paimon::commit::FileEntry;
 use crate::paimon::paths::TablePaths;
@@ -117,7 +118,10 @@ pub(super) async fn begin_fold(
         memory_bytes_max: usize::try_from(settings.commit_bytes).unwrap_or(usize::MAX),
         age_ms_max: settings.commit_interval_ms,
     };
-    let fold = Fold::new(schema, FoldStart { next, lineage, sequences }, limits)?;
+    let mut fold = Fold::new(schema, FoldStart { next, lineage, sequences }, limits)?;
+    if seeded_bug("fold-from-next-offset") {
+        fold.seed_bug(SeededBug::FoldsFromNextOffset);
+    }
     Ok((decoder, fold))
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Said {
 }
 
 /// Reads records and rows of one table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reading {
     format: Format,
     decodes_key: bool,

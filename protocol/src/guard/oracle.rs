@@ -86,6 +86,7 @@ pub(crate) fn random_body(key: i16, version: i16, seed: u64) -> Bytes {
     let mut writer = Writer {
         version,
         is_flexible: row.is_flexible(version),
+        is_whole: false,
         chance: chance(seed),
         out: BytesMut::new(),
     };
@@ -93,9 +94,56 @@ pub(crate) fn random_body(key: i16, version: i16, seed: u64) -> Bytes {
     writer.out.freeze()
 }
 
+/// A valid body in which everything that can be there is there once: no null, no empty array, every
+/// known tagged field.
+pub(crate) fn whole_body(key: i16, version: i16) -> Bytes {
+    let row = api::find(key).expect("served");
+    let mut writer = Writer {
+        version,
+        is_flexible: row.is_flexible(version),
+        is_whole: true,
+        chance: chance(0),
+        out: BytesMut::new(),
+    };
+    writer.fields(shape::of(key).expect("served"));
+    writer.out.freeze()
+}
+
+/// How many counts and lengths stand in [`whole_body`], by the table of shapes alone.
+pub(crate) fn count_of_counts(row: &ApiRow, version: i16) -> usize {
+    let is_flexible = row.is_flexible(version);
+    counts_of_fields(shape::of(row.key).expect("served"), version, is_flexible)
+}
+
+fn counts_of_fields(fields: Shape, version: i16, is_flexible: bool) -> usize {
+    let of = |kind| counts_of(kind, version, is_flexible);
+    let plain = fields.iter().filter(|field| field.is_plain_in(version));
+    let plain: usize = plain.map(|field| of(field.kind)).sum();
+    if !is_flexible {
+        return plain;
+    }
+    let tagged = fields.iter().filter(|field| field.tag.is_some() && field.since <= version);
+    let tagged: usize = tagged.map(|field| 1 + of(field.kind)).sum();
+    plain + 1 + tagged
+}
+
+fn counts_of(kind: Kind, version: i16, is_flexible: bool) -> usize {
+    match kind {
+        Kind::Fixed(_) => 0,
+        Kind::String | Kind::Bytes => 1,
+        Kind::Structs(fields) | Kind::NullableStruct(fields) => {
+            1 + counts_of_fields(fields, version, is_flexible)
+        }
+        Kind::Values(kind) => 1 + counts_of(*kind, version, is_flexible),
+        Kind::Struct(fields) => counts_of_fields(fields, version, is_flexible),
+    }
+}
+
 struct Writer {
     version: i16,
     is_flexible: bool,
+    /// Whether chance leaves nothing out.
+    is_whole: bool,
     chance: StdRng,
     out: BytesMut,
 }
@@ -112,7 +160,7 @@ impl Writer {
     }
 
     fn value(&mut self, name: &str, kind: Kind, nullable: bool) {
-        let is_null = nullable && self.chance.random_range(0..4) == 0;
+        let is_null = nullable && !self.is_whole && self.chance.random_range(0..4) == 0;
         match kind {
             Kind::Fixed(1) if name == "isolation_level" => {
                 self.out.put_u8(self.chance.random_range(0..2));
@@ -149,7 +197,7 @@ impl Writer {
                 (0..count).for_each(|_| self.value("", kind, false));
             }
             Kind::NullableStruct(shape) => {
-                if self.chance.random() {
+                if self.is_whole || self.chance.random() {
                     self.out.put_i8(1);
                     self.fields(shape);
                 } else {
@@ -165,7 +213,7 @@ impl Writer {
         let version = self.version;
         for field in shape.iter().filter(|field| field.since <= version) {
             let Some(tag) = field.tag else { continue };
-            if self.chance.random() {
+            if self.is_whole || self.chance.random() {
                 let outer = self.out.split();
                 self.value(field.name, field.kind, false);
                 let value = std::mem::replace(&mut self.out, outer).freeze();
@@ -173,7 +221,7 @@ impl Writer {
             }
         }
         for tag in [20, 300, 70_000] {
-            if self.chance.random_range(0..6) == 0 {
+            if !self.is_whole && self.chance.random_range(0..6) == 0 {
                 fields.push((tag, Bytes::from(vec![7; self.chance.random_range(0..9)])));
             }
         }
@@ -186,7 +234,7 @@ impl Writer {
     }
 
     fn count(&mut self) -> usize {
-        let count = *self.pick(&[0, 1, 1, 2, 3]);
+        let count = if self.is_whole { 1 } else { *self.pick(&[0, 1, 1, 2, 3]) };
         self.length(count, false);
         count
     }

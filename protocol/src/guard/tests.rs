@@ -5,7 +5,9 @@ use rand::{Rng, RngExt};
 
 use super::*;
 use crate::fetch::FetchRequest;
-use crate::guard::oracle::{chance, codec_of, put_varint, random_body, served};
+use crate::guard::oracle::{
+    chance, codec_of, count_of_counts, put_varint, random_body, served, whole_body,
+};
 use crate::header::RequestHeader;
 use crate::produce::ProduceRequest;
 
@@ -83,6 +85,37 @@ fn what_the_codec_encodes_passes_and_decodes() {
     }
 }
 
+/// 7fffffff in as many bytes as there are.
+fn largest(place: &Place) -> Vec<u8> {
+    match place.width {
+        Width::Int8 => vec![0x7f],
+        Width::Int16 => i16::MAX.to_be_bytes().to_vec(),
+        Width::Int32 => i32::MAX.to_be_bytes().to_vec(),
+        Width::Varint { .. } => varint(i32::MAX.cast_unsigned()),
+    }
+}
+
+#[test]
+fn seven_fffffff_is_refused_at_every_count_of_every_api_and_version() {
+    let (mut counts, mut versions) = (0, 0);
+    for (row, version) in served() {
+        let body = whole_body(row.key, version);
+        guard(row, version, &body).unwrap();
+        let places = places(row.key, version, &body, &LIMITS).unwrap();
+        // Not one is passed over: the table of shapes says how many there are.
+        assert_eq!(places.len(), count_of_counts(row, version), "{} {version}", row.name);
+        for place in &places {
+            let hostile = with(&body, place, &largest(place));
+            let refused = guard(row, version, &hostile);
+            assert!(refused.is_err(), "{} {version}: {place:?} passes", row.name);
+        }
+        counts += places.len();
+        versions += 1;
+    }
+    let apis = crate::api::APIS.len();
+    println!("7fffffff at each of {counts} counts of {apis} APIs in {versions} versions: refused");
+}
+
 #[test]
 fn a_hostile_count_is_refused_at_every_place_of_every_version() {
     let mut places_seen = 0;
@@ -103,6 +136,7 @@ fn a_hostile_count_is_refused_at_every_place_of_every_version() {
             }
         }
     }
+    println!("{places_seen} counts of random requests, several hostile values at each: refused");
     assert!(places_seen > 5_000, "{places_seen} places are too few to mean anything");
 }
 
@@ -270,5 +304,6 @@ fn fifty_thousand_hostile_frames_do_no_harm() {
         }
         passed += u32::from(take(frame.freeze()));
     }
+    println!("50,000 hostile frames, {passed} of them harmless");
     assert!((1_000..40_000).contains(&passed), "{passed} of 50,000 passed: too many or too few");
 }

@@ -14,8 +14,8 @@ pub(super) fn claim(disk: &dyn Disk, node_id: i32, names: &[String]) -> Result<D
         let bytes = disk.read(META).map_err(failed("read", META))?;
         let meta = DirMeta::parse(&bytes).map_err(|reason| foreign(META, reason))?;
         if meta.node_id != node_id {
-            let reason = format!("its node.id is {}, this broker's is {node_id}", meta.node_id);
-            return Err(foreign(META, reason));
+            let (path, found) = (META.to_owned(), meta.node_id);
+            return Err(LogError::OtherNode { path, found, asked: node_id });
         }
         return Ok(meta);
     }

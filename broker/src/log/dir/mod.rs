@@ -24,7 +24,7 @@ use std::time::Duration;
 use weir_protocol::records::Offset;
 
 use crate::clock::Clock;
-use crate::disk::{Disk, is_full};
+use crate::disk::{Disk, is_full, is_passing};
 use crate::log::checkpoint::{self, Offsets};
 use crate::log::dir::claim::{claim, read_offsets, remove_deleted};
 use crate::log::dir::options::{Durability, LogDirOptions, SyncDriver};
@@ -33,7 +33,8 @@ use crate::log::meta::DirMeta;
 use crate::log::names;
 use crate::log::seeded_bugs::ForgetfulDisk;
 use crate::producers::BATCHES_REMEMBERED;
-use crate::sync::{Publish, SyncCounters, SyncPoint, SyncQueue};
+use crate::sync::counters::SyncCounters;
+use crate::sync::{Publish, SyncPoint, SyncQueue};
 
 const META: &str = "meta.properties";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -110,8 +111,10 @@ impl LogDir {
         let has_marker = names.iter().any(|name| name == CLEAN_SHUTDOWN);
         if has_marker {
             disk.unlink(CLEAN_SHUTDOWN).map_err(failed("remove", CLEAN_SHUTDOWN))?;
-            disk.sync_dir("").map_err(failed("sync", ""))?;
         }
+        // Also for the files that were just read: a crash may have come between their renaming and
+        // its sync, and nobody may learn what a power cut could still take back.
+        disk.sync_dir("").map_err(failed("sync", ""))?;
         let is_new = !names.iter().any(|name| name == META);
         let was_clean = is_new || has_marker && recovery_points.is_some();
         let publish = match options.durability {
@@ -192,6 +195,23 @@ impl LogDir {
         Ok(())
     }
 
+    /// Replaces a small file beside the logs, durably and in one step. The one door for all that
+    /// the broker writes down there: a full disk has a reserve for it, and a failure after which
+    /// file and memory may tell different stories takes the directory offline, so that the next
+    /// start, which reads the file, decides.
+    ///
+    /// # Errors
+    /// When the directory has failed, or the file cannot be written.
+    pub fn save(&self, path: &str, bytes: &[u8]) -> Result<(), LogError> {
+        self.check()?;
+        let mut result = self.disk.replace(path, bytes);
+        if result.as_ref().is_err_and(is_full) && reserve::spend(self.disk.as_ref()) {
+            // Without this nothing could be deleted from a full disk.
+            result = self.disk.replace(path, bytes);
+        }
+        self.written("write", path, result)
+    }
+
     /// Syncs and seals every log and leaves the clean-shutdown marker. Nothing can be appended
     /// afterwards.
     ///
@@ -255,7 +275,7 @@ impl LogDir {
         self.failed().map_or(Ok(()), |reason| Err(LogError::Offline { reason }))
     }
 
-    /// The result of a write or sync: whatever is not just a full disk takes the directory offline.
+    /// The result of a write or sync: what does not pass takes the directory offline.
     pub(super) fn written<T>(
         &self,
         doing: &'static str,
@@ -263,7 +283,7 @@ impl LogDir {
         result: io::Result<T>,
     ) -> Result<T, LogError> {
         result.map_err(|error| {
-            if !is_full(&error) {
+            if !is_passing(&error) {
                 self.queue.fail(format!("cannot {doing} {path}: {error}"));
             }
             failed(doing, path)(error)
@@ -282,7 +302,6 @@ impl LogDir {
 
     /// Makes durable where a log begins.
     pub(super) fn set_log_start(&self, log: &(String, i32), start: Offset) -> Result<(), LogError> {
-        self.check()?;
         let mut logs = self.lock();
         let mut starts = logs.starts.clone();
         starts.insert(log.clone(), start);
@@ -327,13 +346,7 @@ impl LogDir {
     }
 
     fn write_offsets(&self, path: &str, offsets: &Offsets) -> Result<(), LogError> {
-        let bytes = checkpoint::write_offsets(offsets);
-        let mut result = self.disk.replace(path, &bytes);
-        if result.as_ref().is_err_and(is_full) && reserve::spend(self.disk.as_ref()) {
-            // Without this nothing could be deleted from a full disk.
-            result = self.disk.replace(path, &bytes);
-        }
-        self.written("write", path, result)
+        self.save(path, &checkpoint::write_offsets(offsets))
     }
 
     fn start_thread(self: &Arc<Self>) -> Result<(), LogError> {

@@ -78,6 +78,10 @@ impl Opening<'_> {
 
     /// Reads a segment. False when its valid prefix ends before the file does: then it is cut,
     /// unless that would destroy what was durable.
+    ///
+    /// What is read may be in memory only: after a failed sync the operating system takes it for
+    /// written, and the next sync, which succeeds, does nothing for it. So all that no checkpoint
+    /// vouches for is written again; only then does the sync in `settle` mean something.
     fn scan(&mut self, base_offset: Offset) -> Result<(Arc<Segment>, bool), LogError> {
         let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
         let capacity_bytes = self.config.segment_bytes;
@@ -92,9 +96,20 @@ impl Opening<'_> {
             let end = start.saturating_add(window_bytes).min(size_bytes);
             let window = segment.file().read(start..end).map_err(failed("read", &path))?;
             let interval_bytes = self.config.index_interval_bytes;
-            match scanner.feed(&window, |position, header| {
+            let mut doubtful = None;
+            let scanned = scanner.feed(&window, |position, header| {
+                if header.last_offset() >= self.recovery_point {
+                    doubtful.get_or_insert(position);
+                }
                 segment.note(position, header, interval_bytes, now_ms);
-            }) {
+            });
+            if let Some(from) = doubtful {
+                let valid =
+                    window.slice(place_in(start, from)..place_in(start, scanner.position()));
+                let again = segment.file().write_again(from, &valid);
+                self.dir.written("write again", &path, again)?;
+            }
+            match scanned {
                 Scanned::More { needed } => window_bytes = WINDOW_BYTES.max(needed as u64),
                 Scanned::End => break None,
                 Scanned::Fault(fault) => break Some(fault),
@@ -107,7 +122,6 @@ impl Opening<'_> {
             let place = format!("{path}, byte {valid_bytes}: {fault}");
             match damage(scanner.next_offset(), self.recovery_point, &place) {
                 Some(damage) => {
-                    tracing::error!(place, "durable records are damaged");
                     self.recovery.damage = self.recovery.damage.take().or(Some(damage));
                 }
                 None if self.recovery.damage.is_none() => {
@@ -147,4 +161,9 @@ impl Opening<'_> {
         let file = segment.file();
         file.publish(file.end()).map_err(failed("read", &segment.path(names::LOG)))
     }
+}
+
+/// A position of the file in a window that begins at `start`.
+fn place_in(start: u64, position: u64) -> usize {
+    usize::try_from(position - start).expect("a window fits in memory")
 }

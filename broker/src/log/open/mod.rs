@@ -158,6 +158,7 @@ impl Found {
             dir: dir.clone(),
             folder,
             config: RwLock::new(Arc::new(config)),
+            retiring: Mutex::default(),
             appender: Mutex::new(Appender {
                 producers: self.producers,
                 snapshot: self.snapshot,
@@ -287,13 +288,14 @@ impl Opening<'_> {
         Ok((bases, kept))
     }
 
-    /// A log that has lost what was durable: readable up to there, nothing is written.
+    /// A log that has lost what was durable: readable up to there, nothing is appended.
     fn damaged(
         &self,
         segments: Vec<Arc<Segment>>,
         log_end: Offset,
         damage: Damage,
     ) -> Result<Found, LogError> {
+        self.sync_scanned()?;
         let path = format!("{}/{}", self.folder, names::LEADER_EPOCHS);
         let stored = self.dir.disk().read(&path).ok();
         let first = segments.first().map_or(log_end, |segment| segment.base_offset());

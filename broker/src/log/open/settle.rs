@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_protocol::records::Offset;
 
+use crate::disk::is_passing;
 use crate::log::dir::failed;
 use crate::log::error::LogError;
 use crate::log::open::{Opening, unreadable};
@@ -82,10 +83,7 @@ impl Opening<'_> {
         if self.scanned.is_empty() && snapshot == Some(log_end) {
             return Ok(snapshot);
         }
-        for segment in &self.scanned {
-            let path = segment.path(names::LOG);
-            self.dir.written("sync", &path, segment.file().sync())?;
-        }
+        self.sync_scanned()?;
         for name in names {
             let Some((offset, kind)) = names::parse_file(name) else { continue };
             let is_stale = match kind {
@@ -100,11 +98,18 @@ impl Opening<'_> {
                 self.unlink(&format!("{}/{name}", self.folder))?;
             }
         }
-        if snapshot != Some(log_end) {
-            let path = names::file(&self.folder, log_end, names::SNAPSHOT);
-            let written = disk.put(&path, &snapshot::write(producers)).and_then(|file| file.sync());
-            self.dir.written("write", &path, written)?;
-        }
+        let path = names::file(&self.folder, log_end, names::SNAPSHOT);
+        let file = if snapshot == Some(log_end) {
+            // It may be in memory only; see `scan`. In place, since it may be the only one.
+            disk.read(&path).and_then(|bytes| {
+                let file = disk.open(&path)?;
+                file.write_at(0, &[&bytes])?;
+                Ok(file)
+            })
+        } else {
+            disk.put(&path, &snapshot::write(producers))
+        };
+        self.dir.written("write", &path, file.and_then(|file| file.sync()))?;
         self.dir.written("sync", &self.folder, disk.sync_dir(&self.folder))?;
         // Now that the newest is durable, one older is enough for the case that it rots.
         let older: Vec<Offset> =
@@ -115,11 +120,20 @@ impl Opening<'_> {
         for segment in self.scanned.iter().filter(|segment| !is_last(segments, segment)) {
             let path = segment.path(names::LOG);
             match segment.seal() {
-                Err(error) if crate::disk::is_full(&error) => {}
+                Err(error) if is_passing(&error) => {}
                 result => self.dir.written("seal", &path, result)?,
             }
         }
         Ok(Some(log_end))
+    }
+
+    /// Makes the segments durable that were read.
+    pub(super) fn sync_scanned(&self) -> Result<(), LogError> {
+        for segment in &self.scanned {
+            let path = segment.path(names::LOG);
+            self.dir.written("sync", &path, segment.file().sync())?;
+        }
+        Ok(())
     }
 
     /// Removes segments below the log's start, whose producers a durable snapshot now holds.

@@ -53,8 +53,11 @@ fn damage_below_the_recovery_point_takes_writes_offline_and_cuts_nothing() {
         // Then nothing is cut, reads go on up to there and no further, and appends are refused.
         assert_eq!(fs::metadata(&path).unwrap().len(), size);
         assert!(all.starts_with(&read_all(&log)) && log.ends().log_end == base);
-        let error = log.read(base, 100, FirstBatch::Whole).unwrap_err();
-        assert_eq!(error.error_code(), ResponseError::KafkaStorageError);
+        // A consumer that was ahead of the recovery point is not told to begin elsewhere.
+        for from in [base, Offset(74), Offset(75), Offset(90)] {
+            let error = log.read(from, 100, FirstBatch::Whole).unwrap_err();
+            assert_eq!(error.error_code(), ResponseError::KafkaStorageError, "{from}");
+        }
         let refused = log.append(&batch_at(&[1]), Origin::Client).unwrap_err();
         assert_eq!(refused.error_code(), ResponseError::KafkaStorageError);
         assert!(refused.to_string().contains(&format!("{base}..75")), "{refused}");
