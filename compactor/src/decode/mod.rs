@@ -11,6 +11,7 @@
 
 mod connect;
 mod debezium;
+mod decimal_habit;
 mod encoding;
 mod fitting;
 mod infer;
