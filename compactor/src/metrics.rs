@@ -20,6 +20,7 @@ pub struct Metrics {
     commit_seconds: HistogramVec,
     compactions: IntCounterVec,
     compaction_seconds: HistogramVec,
+    compaction_errors: IntCounterVec,
     folded_records: IntCounterVec,
     folded_bytes: IntCounterVec,
     quarantined: IntCounterVec,
@@ -50,6 +51,8 @@ pub struct TableMetrics {
     pub compactions: IntCounter,
     /// One compaction, its commit included.
     pub compaction_seconds: Histogram,
+    /// Compactions that failed and are tried again later.
+    pub compaction_errors: IntCounter,
     /// Records whose rows are in a snapshot.
     pub folded_records: IntCounter,
     /// Bytes of the record batches taken in.
@@ -148,6 +151,10 @@ impl Metrics {
                 "weir_table_compaction_seconds",
                 "One compaction, its commit included.",
             )?,
+            compaction_errors: counter(
+                "weir_table_compaction_errors_total",
+                "Compactions that failed and are tried again later.",
+            )?,
             folded_records: counter("weir_table_folded_total", "Records folded into rows.")?,
             folded_bytes: counter(
                 "weir_table_folded_bytes_total",
@@ -193,6 +200,7 @@ impl Metrics {
             commit_seconds: self.commit_seconds.with_label_values(labels),
             compactions: self.compactions.with_label_values(labels),
             compaction_seconds: self.compaction_seconds.with_label_values(labels),
+            compaction_errors: self.compaction_errors.with_label_values(labels),
             folded_records: self.folded_records.with_label_values(labels),
             folded_bytes: self.folded_bytes.with_label_values(labels),
             quarantined: self.quarantined.with_label_values(labels),

@@ -83,6 +83,9 @@ pub struct TableStatus {
     pub skipped: u64,
     /// The last failure; absent once the table folds again.
     pub last_error: Option<String>,
+    /// Why a bucket's last compaction failed; absent once compactions succeed again. The table
+    /// folds on meanwhile, and the compaction is tried again.
+    pub compaction_error: Option<String>,
 }
 
 impl TableStatus {
@@ -106,6 +109,7 @@ impl TableStatus {
             quarantined: 0,
             skipped: 0,
             last_error: None,
+            compaction_error: None,
         }
     }
 

@@ -44,7 +44,7 @@ use crate::table::fault::Fault;
 use crate::table::flush::{Writing, Written};
 use crate::table::intake::{DamagedPlace, Intake, Pause};
 use crate::table::janitor::{Janitor, Keeping};
-use crate::table::merges::{Merged, Merges};
+use crate::table::merges::{Ended, Merges, Outcome};
 use crate::table::opening::{COMMIT_USER, begin_fold, open, schema_of};
 use crate::table::report::Report;
 use crate::table::shared::{Declared, Shared};
@@ -72,7 +72,8 @@ async fn live(
     };
     let opening::Opened { writing, mut intake, live, source, bounds } = opened;
     intake.give_up(given_up);
-    let merges = Merges::new(&writing.schema, &live, Arc::clone(&shared.compactions))?;
+    let permits = Arc::clone(&shared.compactions);
+    let merges = Merges::new(&writing.schema, &live, permits, stop.clone())?;
     let latest = writing.committer.lock().await.latest().cloned();
     report.opened(latest.as_ref(), writing.schema.id, &bounds, merges.files(&writing));
     let keeping = Keeping {
@@ -138,7 +139,7 @@ impl Life {
                     end = interrupted(declared, stop) => return Ok(end),
                     answer = source.next() => self.push(answer?)?,
                     written = ended(&mut self.write) => self.note_written(&written?)?,
-                    merged = self.merges.next() => self.note_merged(&merged?)?,
+                    ended = self.merges.next() => self.note_merged(ended?)?,
                     () = ripe, if ripe_at_ms.is_some() => {}
                 }
                 continue;
@@ -201,8 +202,8 @@ impl Life {
     async fn flush(&mut self) -> Result<(), Fault> {
         self.settle_write().await?;
         while self.merges.is_behind() {
-            let merged = self.merges.next().await?;
-            self.note_merged(&merged)?;
+            let ended = self.merges.next().await?;
+            self.note_merged(ended)?;
             self.merges.start(&self.writing);
         }
         let interval_ms = i64::try_from(self.declared.settings.commit_interval_ms);
@@ -223,9 +224,10 @@ impl Life {
     async fn evolve(&mut self, columns: &[Column]) -> Result<(), Fault> {
         self.flush().await?;
         self.settle_write().await?;
+        self.merges.call_off_waiting();
         while self.merges.is_running() {
-            let merged = self.merges.next().await?;
-            self.note_merged(&merged)?;
+            let ended = self.merges.next().await?;
+            self.note_merged(ended)?;
         }
         let committer = Arc::clone(&self.writing.committer);
         let mut committer = committer.lock().await;
@@ -256,6 +258,8 @@ impl Life {
             Some(Fault::Source(_) | Fault::Halted { .. } | Fault::Damaged(_)) => true,
             Some(_) => false,
         };
+        // What other tables merge is not waited for.
+        self.merges.close();
         let mut outcome = self.settle_write().await;
         if is_certain && outcome.is_ok() {
             outcome = match self.flush().await {
@@ -265,8 +269,8 @@ impl Life {
         }
         // Also after a failure: nothing of this life may commit once the next one has begun.
         while self.merges.is_running() {
-            let merged = self.merges.next().await;
-            let noted = merged.and_then(|merged| self.note_merged(&merged));
+            let ended = self.merges.next().await;
+            let noted = ended.and_then(|ended| self.note_merged(ended));
             outcome = outcome.and(noted);
         }
         self.courtesy.finish().await;
@@ -289,10 +293,15 @@ impl Life {
         Ok(())
     }
 
-    fn note_merged(&mut self, merged: &Merged) -> Result<(), Fault> {
-        self.merges.end(merged)?;
-        self.report.merged(&merged.snapshot, merged.took_ms);
-        self.report.files(self.merges.files(&self.writing));
+    fn note_merged(&mut self, ended: Ended) -> Result<(), Fault> {
+        match self.merges.end(ended, self.shared.clock.now_ms())? {
+            Outcome::Merged(merged) => {
+                self.report.merged(&merged.snapshot, merged.took_ms, self.merges.is_sound());
+                self.report.files(self.merges.files(&self.writing));
+            }
+            Outcome::Failed(fault) => self.report.merge_failed(&fault),
+            Outcome::NotBegun => {}
+        }
         Ok(())
     }
 

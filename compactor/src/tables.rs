@@ -18,6 +18,8 @@ use crate::status::{Board, State, StatusCell, TableStatus};
 use crate::table::lives;
 use crate::table::shared::{Declared, Shared};
 
+const INTERVAL_WHILE_STOPPING: Duration = Duration::from_secs(1);
+
 /// What became of a topic's `table.*` settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Declaration {
@@ -33,18 +35,36 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+/// A table's task that was told to stop and makes its last commit.
+struct Stopping {
+    topic: String,
+    name: TableName,
+    task: JoinHandle<()>,
+}
+
+impl Stopping {
+    async fn end(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(topic = self.topic, "the table's task failed: {error}");
+        }
+    }
+}
+
 /// Every table of the cluster.
 pub struct Tables {
     shared: Arc<Shared>,
     board: Arc<Board>,
     running: BTreeMap<String, Running>,
+    /// Nobody waits for these, but neither topic nor table begins anew before they have ended.
+    stopping: Vec<Stopping>,
     invalid: BTreeMap<String, String>,
 }
 
 impl Tables {
     /// No table yet.
     pub fn new(shared: Arc<Shared>, board: Arc<Board>) -> Self {
-        Self { shared, board, running: BTreeMap::new(), invalid: BTreeMap::new() }
+        let (running, invalid) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, board, running, stopping: Vec::new(), invalid }
     }
 
     /// Looks for tables until told to stop; then stops each with a last commit.
@@ -75,8 +95,13 @@ impl Tables {
                     )));
                 }
             }
+            // Whoever waits for a table to stop should not wait for long after it.
+            let pause = match self.stopping.is_empty() {
+                true => interval,
+                false => interval.min(INTERVAL_WHILE_STOPPING),
+            };
             tokio::select! {
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
@@ -93,7 +118,11 @@ impl Tables {
         });
         let gone: Vec<String> = gone.map(|(topic, _)| topic.clone()).collect();
         for topic in gone {
-            self.stop(&topic).await;
+            self.stop(&topic);
+        }
+        let stopped = self.stopping.extract_if(.., |it| it.task.is_finished());
+        for stopped in stopped.collect::<Vec<_>>() {
+            stopped.end().await;
         }
         let shown = self.invalid.keys().filter(|topic| !declarations.contains_key(*topic));
         for topic in shown.cloned().collect::<Vec<_>>() {
@@ -124,6 +153,10 @@ impl Tables {
 
     fn start_or_tell(&mut self, topic: String, declared: Declared) {
         self.invalid.remove(&topic);
+        let name = declared.settings.name.clone();
+        if self.stopping.iter().any(|it| it.topic == topic || it.name == name) {
+            return;
+        }
         if let Some(running) = self.running.get(&topic) {
             running.declared.send_if_modified(|known| {
                 let is_new = *known != declared;
@@ -132,7 +165,6 @@ impl Tables {
             });
             return;
         }
-        let name = declared.settings.name.clone();
         let status = StatusCell::new(TableStatus::new(&name.to_string(), &topic));
         self.board.put(&topic, status.clone());
         let (declared, declared_receiver) = watch::channel(declared);
@@ -153,22 +185,21 @@ impl Tables {
         self.invalid.insert(topic, error);
     }
 
-    async fn stop(&mut self, topic: &str) {
+    fn stop(&mut self, topic: &str) {
         let Some(running) = self.running.remove(topic) else { return };
         self.board.take(topic);
         let _ = running.stop.send(true);
-        if let Err(error) = running.task.await {
-            tracing::error!(topic, "the table's task failed: {error}");
-        }
+        let Running { name, task, .. } = running;
+        self.stopping.push(Stopping { topic: topic.to_owned(), name, task });
     }
 
     /// All at once: each has its last commit to make.
     async fn stop_all(&mut self) {
-        for running in self.running.values() {
-            let _ = running.stop.send(true);
-        }
         for topic in self.running.keys().cloned().collect::<Vec<_>>() {
-            self.stop(&topic).await;
+            self.stop(&topic);
+        }
+        for stopping in std::mem::take(&mut self.stopping) {
+            stopping.end().await;
         }
     }
 }
@@ -239,7 +270,13 @@ fn declaration(
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
+
     use super::*;
+    use crate::clock::ManualClock;
+    use crate::config::Config;
+    use crate::metrics::Metrics;
+    use crate::store::Store;
 
     fn declared(configs: &[(&str, &str)]) -> Option<Declaration> {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
@@ -263,5 +300,50 @@ mod tests {
         let found = declared(&[("table.enabled", "true"), ("table.merge.engine", "x")]);
         let Some(Declaration::Invalid(error)) = found else { panic!("{found:?}") };
         assert!(error.contains("table.merge.engine"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_table_that_takes_its_time_to_stop_holds_up_no_other() {
+        let config = Config { bootstrap_servers: "127.0.0.1:1".into(), ..Config::default() };
+        let shared = Arc::new(Shared {
+            cluster: Cluster::new(&config.bootstrap_servers, &config.group_id),
+            store: Store::of_objects(Arc::new(object_store::memory::InMemory::new())),
+            clock: Arc::new(ManualClock::at(0)),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            compactions: Arc::new(Semaphore::new(1)),
+            table_count: Arc::default(),
+            config,
+        });
+        let board = Arc::new(Board::new());
+        let mut tables = Tables::new(shared, Arc::clone(&board));
+        let table = |topic: &str| {
+            let configs = [("table.enabled", "true")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+            declaration(topic, Uuid::nil(), vec![0], &BTreeMap::from(configs)).unwrap()
+        };
+        let Declaration::Table(slow) = table("slow") else { panic!("it asks for a table") };
+        // Its last commit takes until we say so.
+        let (commit, committed) = tokio::sync::oneshot::channel::<()>();
+        let running = Running {
+            name: slow.settings.name.clone(),
+            declared: watch::Sender::new(*slow),
+            stop: watch::Sender::new(false),
+            task: tokio::spawn(async { drop(committed.await) }),
+        };
+        tables.running.insert("slow".into(), running);
+
+        tables.reconcile(BTreeMap::from([("other".to_owned(), table("other"))])).await;
+        assert!(tables.running.contains_key("other") && !tables.running.contains_key("slow"));
+        // Declared again, it waits for its own last commit.
+        let both = || ["slow", "other"].map(|topic| (topic.to_owned(), table(topic)));
+        tables.reconcile(BTreeMap::from(both())).await;
+        assert!(!tables.running.contains_key("slow"));
+        commit.send(()).unwrap();
+        while !tables.stopping[0].task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        tables.reconcile(BTreeMap::from(both())).await;
+        assert!(tables.running.contains_key("slow"));
+        tables.stop_all().await;
+        assert!(tables.running.is_empty() && tables.stopping.is_empty());
     }
 }

@@ -151,7 +151,7 @@ def from_json(value, of):
             return parse_moment(value)
         precision = of.numbers[0] if of.numbers else 6
         return from_micros(value * 1000 if precision <= 3 else value)
-    if word == "BYTES":
+    if word in ("BYTES", "BINARY", "VARBINARY"):
         return base64.b64decode(value)
     if word in ("ARRAY", "MAP", "ROW"):
         return nested(value, of, from_json)

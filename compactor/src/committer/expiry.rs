@@ -12,7 +12,7 @@ use tracing::debug;
 use crate::committer::files::TableFiles;
 use crate::committer::{CommitError, Committer};
 use crate::crash::crash_point;
-use crate::paimon::expire::{FilePlace, Retention, dead_files, may_be_orphan, place_of};
+use crate::paimon::expire::{FilePlace, Retention, dead_files, may_be_orphan, places_of};
 use crate::paimon::manifest::ManifestMeta;
 use crate::paimon::snapshot::Snapshot;
 
@@ -77,17 +77,37 @@ impl Committer {
             return Ok(ExpireReport::default());
         };
         let first_kept = files.snapshot(*first_kept).await?;
+        let quarantine = self.kept_quarantine(&ids[expired.len()..]).await?;
         crash_point("expire.planned");
-        self.expire_before(&expired, &first_kept).await
+        self.expire_before(&expired, &first_kept, quarantine).await
+    }
+
+    /// The quarantine lists that kept snapshots share with expired ones. Each of ours names one
+    /// list for all before it, so the oldest of ours has it; snapshots of others name none.
+    async fn kept_quarantine(&self, kept: &[i64]) -> Result<BTreeSet<String>, CommitError> {
+        let files = self.files();
+        let mut lists = BTreeSet::new();
+        for id in kept {
+            let snapshot = files.snapshot(*id).await?;
+            lists.extend(files.quarantine_list(&snapshot)?);
+            if snapshot.commit_user == self.commit_user {
+                break;
+            }
+        }
+        if let Some(ours) = self.ours() {
+            lists.extend(files.quarantine_list(ours)?);
+        }
+        Ok(lists)
     }
 
     async fn expire_before(
         &self,
         expired: &[Snapshot],
         first_kept: &Snapshot,
+        quarantine: BTreeSet<String>,
     ) -> Result<ExpireReport, CommitError> {
         let files = self.files();
-        let mut kept = Named::default();
+        let mut kept = Named { quarantine, ..Named::default() };
         for tag in files.tags().await? {
             files.name_all(&tag, &mut kept).await?;
         }
@@ -142,7 +162,7 @@ impl Committer {
             let (partition, bucket, name) = place;
             let is_live = self.state.iter().any(|state| {
                 let mut bucket = state.live.bucket(partition, *bucket);
-                bucket.any(|entry| entry.file.file_name == *name)
+                bucket.any(|entry| places_of(entry).any(|live| live == *place))
             });
             assert!(!is_live, "a file that the newest snapshot names is not dead: {name}");
             files.store.delete(&files.paths.data_file(partition, *bucket, name)?).await?;
@@ -229,10 +249,7 @@ impl TableFiles {
         named.manifests.extend(lists.into_iter().cloned());
         named.manifests.extend(snapshot.changelog_manifest_list.clone());
         named.manifests.extend(snapshot.index_manifest.clone());
-        let path = self.paths.snapshot(snapshot.id);
-        let quarantine = snapshot.quarantine();
-        let quarantine = quarantine.map_err(|source| CommitError::Snapshot { path, source })?;
-        named.quarantine.extend(quarantine.map(|it| it.list));
+        named.quarantine.extend(self.quarantine_list(snapshot)?);
         let manifests = self.manifests(snapshot).await?;
         named.manifests.extend(manifests.iter().map(|meta| meta.file_name.clone()));
         if let Some(list) = &snapshot.changelog_manifest_list {
@@ -243,6 +260,14 @@ impl TableFiles {
         Ok(manifests)
     }
 
+    /// The name of the list of all that was set aside up to a snapshot.
+    fn quarantine_list(&self, snapshot: &Snapshot) -> Result<Option<String>, CommitError> {
+        let path = self.paths.snapshot(snapshot.id);
+        let quarantine = snapshot.quarantine();
+        let quarantine = quarantine.map_err(|source| CommitError::Snapshot { path, source })?;
+        Ok(quarantine.map(|it| it.list))
+    }
+
     /// Notes everything that a snapshot names.
     async fn name_all(&self, snapshot: &Snapshot, named: &mut Named) -> Result<(), CommitError> {
         let known = named.manifests.clone();
@@ -250,7 +275,7 @@ impl TableFiles {
         let new: Vec<ManifestMeta> =
             manifests.into_iter().filter(|meta| !known.contains(&meta.file_name)).collect();
         let lines = self.entries(&new).await?;
-        named.data.extend(lines.iter().map(|line| place_of(&line.entry)));
+        named.data.extend(lines.iter().flat_map(|line| places_of(&line.entry)));
         let quarantined = self.quarantine_files(snapshot).await?.files;
         named.quarantine.extend(quarantined.into_iter().map(|file| file.name));
         Ok(())

@@ -1,7 +1,9 @@
 //! Acts on plans: writes what the next snapshot names, then creates the snapshot, once.
 //!
 //! `put_new(snapshot-<N+1>)` is the commit. Everything before it is files that nobody knows;
-//! everything after it is courtesy. The put is lost to somebody else: the table is read again and
+//! everything after it is courtesy, but for one look: expiry frees the names of old snapshots, so
+//! the ids are listed right before the put and again after it, and a snapshot that filled a hole
+//! in the past is taken away as lost. The put is lost to somebody else: the table is read again and
 //! the change planned again, or refused. The outcome is unknown: the file is read back, and its
 //! uuid tells whose it is.
 //!
@@ -18,7 +20,7 @@ use weir_protocol::table::column::ColumnType;
 use crate::binary_row::BinaryRowError;
 use crate::checkpoint::{Checkpoint, OffsetRange};
 use crate::committer::files::TableFiles;
-use crate::committer::write::{Attempt, Names};
+use crate::committer::write::{Attempt, Names, Place, place_of};
 use crate::crash::{crash_point, seeded_bug};
 use crate::lineage::Lineage;
 use crate::paimon::avro::AvroError;
@@ -74,6 +76,20 @@ pub enum CommitError {
         path: String,
         /// What is wrong.
         source: SchemaError,
+    },
+    /// A schema would be damaged from the start; it was not put.
+    #[error("schema {id} cannot be kept: its file could not be read: {source}")]
+    UnreadableSchema {
+        /// Its number.
+        id: i64,
+        /// What is wrong.
+        source: SchemaError,
+    },
+    /// A schema would be another one once it is read again; it was not put.
+    #[error("schema {id} cannot be kept: its file would be read as another schema")]
+    LossySchema {
+        /// Its number.
+        id: i64,
     },
     /// A manifest or manifest list is damaged.
     #[error("{path}: {source}")]
@@ -271,9 +287,15 @@ impl Committer {
         self.add_schema(schema).await
     }
 
-    /// Adds the schema that follows the newest one. Its id must be one higher.
+    /// Adds the schema that follows the newest one. Its id must be one higher. A schema that could
+    /// not be read again is refused, for a table with such a file could never be opened.
     pub async fn add_schema(&mut self, schema: &TableSchema) -> Result<(), CommitError> {
         let path = self.files.paths.schema(schema.id);
+        match TableSchema::from_json(schema.to_json().as_bytes()) {
+            Ok(read) if read == *schema => {}
+            Ok(_) => return Err(CommitError::LossySchema { id: schema.id }),
+            Err(source) => return Err(CommitError::UnreadableSchema { id: schema.id, source }),
+        }
         let bytes = Bytes::from(schema.to_json().into_bytes());
         let put = self.files.store.put_new(&path, bytes).await;
         self.schemas = self.files.schemas().await?;
@@ -363,7 +385,9 @@ impl Committer {
     ) -> Result<Option<Snapshot>, CommitError> {
         let Some((snapshot, fingerprint)) = self.unknown.take() else { return Ok(None) };
         let found = self.files.snapshot_if_there(snapshot.id).await?;
-        if fingerprint != Fingerprint::of(change) || found.as_ref() != Some(&snapshot) {
+        let is_in_turn = place_of(&self.files.snapshot_ids().await?, snapshot.id) == Place::InTurn;
+        let is_same = fingerprint == Fingerprint::of(change) && found.as_ref() == Some(&snapshot);
+        if !is_same || !is_in_turn {
             return Ok(None);
         }
         self.files.store.make_durable(&self.files.paths.snapshot(snapshot.id)).await?;
@@ -374,3 +398,6 @@ impl Committer {
         self.schema().map(TableSchema::key_types).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

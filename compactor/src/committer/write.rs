@@ -49,6 +49,30 @@ enum PutOutcome {
     Lost,
 }
 
+/// Where a snapshot stands that was just put.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind all others, or in an unbroken row with what came after it.
+    InTurn,
+    /// Before others that do not follow it: the ids between were expired, and so was its own.
+    Hole,
+    /// It touches the oldest, or is gone: it was expired in its turn, or came after its turn.
+    Unclear,
+}
+
+/// PURE. Where snapshot `id` stands among all ids, oldest first. Snapshots are expired from the
+/// oldest on, so that a gap behind one means that it was not there when they were.
+pub(super) fn place_of(ids: &[i64], id: i64) -> Place {
+    let is_there = |id: i64| ids.binary_search(&id).is_ok();
+    let is_last = ids.last().is_none_or(|last| *last <= id);
+    match (is_there(id), is_last) {
+        (true, true) => Place::InTurn,
+        (true, false) if !is_there(id + 1) => Place::Hole,
+        (true, false) if id == 1 || is_there(id - 1) => Place::InTurn,
+        _ => Place::Unclear,
+    }
+}
+
 impl Committer {
     /// Writes all that the snapshot names and puts it. `None`: somebody else was faster.
     pub(super) async fn act(
@@ -71,10 +95,16 @@ impl Committer {
         let snapshot = plan.snapshot(&uuid, &base_list, &delta_list, quarantine.as_ref());
         assert_eq!(snapshot.id, self.latest().map_or(0, |latest| latest.id) + 1);
         crash_point("commit.before-snapshot");
+        if !self.replaces && !self.is_newest(snapshot.id - 1).await? {
+            return Ok(None);
+        }
         if let PutOutcome::Lost = self.put(&snapshot, change).await? {
             return Ok(None);
         }
         crash_point("commit.snapshot-put");
+        if !self.holds_its_place(&snapshot, change).await? {
+            return Ok(None);
+        }
         self.hint(&self.files.paths.latest_hint(), snapshot.id).await;
         crash_point("commit.hint-written");
         if let Some(state) = &mut self.state {
@@ -85,6 +115,43 @@ impl Committer {
             state.ours = Some(snapshot.clone());
         }
         Ok(Some(snapshot))
+    }
+
+    /// Is the snapshot that was planned on still the newest? The put alone does not say: once
+    /// expiry has taken old snapshots away, their names are free again.
+    async fn is_newest(&self, id: i64) -> Result<bool, CommitError> {
+        let ids = self.files.snapshot_ids().await?;
+        Ok(ids.last().copied().unwrap_or(0) == id)
+    }
+
+    /// Did the snapshot that was put follow the newest one? Others may have committed and expired
+    /// between the listing and the put; then it is taken away, and the race is lost.
+    pub(super) async fn holds_its_place(
+        &mut self,
+        snapshot: &Snapshot,
+        change: &Change,
+    ) -> Result<bool, CommitError> {
+        let id = snapshot.id;
+        let path = self.files.paths.snapshot(id);
+        let source = match self.files.snapshot_ids().await {
+            Ok(ids) => match place_of(&ids, id) {
+                Place::InTurn => return Ok(true),
+                Place::Hole => match self.files.store.delete(&path).await {
+                    Ok(()) => return Ok(false),
+                    // It stands in the past and counts for nobody; its files stay as long as it.
+                    Err(source) => return Err(CommitError::Unknown { id, source }),
+                },
+                Place::Unclear => {
+                    let reason = "newer snapshots are there and older ones are gone".into();
+                    let source = StoreError::Invalid { path, reason };
+                    return Err(CommitError::Unknown { id, source });
+                }
+            },
+            Err(CommitError::Store(source)) => source,
+            Err(error) => return Err(error),
+        };
+        self.unknown = Some((snapshot.clone(), Fingerprint::of(change)));
+        Err(CommitError::Unknown { id, source })
     }
 
     async fn put(

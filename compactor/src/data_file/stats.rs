@@ -1,7 +1,9 @@
 //! Smallest and largest values and null counts of columns, as manifests keep them. PURE.
 //!
 //! What must hold: no value of the column is below the minimum or above the maximum, for readers
-//! skip files by them. Nested columns have no statistics: null everywhere, count included.
+//! skip files by them. Nested columns have no statistics: null everywhere, count included. Readers
+//! disagree on the order of floats, so a column with a NaN has no minimum and maximum, and a zero
+//! that is one stands with the sign that lies outside (Parquet's rule).
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -43,6 +45,7 @@ struct ColumnStats {
     min: Value,
     max: Value,
     null_count: i64,
+    has_nan: bool,
 }
 
 impl StatsCollector {
@@ -53,6 +56,7 @@ impl StatsCollector {
             min: Value::Null,
             max: Value::Null,
             null_count: 0,
+            has_nan: false,
         };
         Self { mode, columns: types.into_iter().map(column).collect() }
     }
@@ -73,9 +77,10 @@ impl StatsCollector {
         for column in self.columns {
             let is_nested = column.column_type.data_type.is_nested();
             null_counts.push((!is_nested).then_some(column.null_count));
-            let (min, max) = match self.mode {
-                StatsMode::Full => (column.min, column.max),
-                StatsMode::Truncated => truncated(column.min, column.max),
+            let (min, max) = match (column.has_nan, self.mode) {
+                (true, _) => (Value::Null, Value::Null),
+                (false, StatsMode::Full) => (column.min, column.max),
+                (false, StatsMode::Truncated) => truncated(column.min, column.max),
             };
             mins.push(min);
             maxs.push(max);
@@ -94,8 +99,10 @@ impl ColumnStats {
         self.null_count += array.null_count() as i64;
         let Some((min_row, max_row)) = extremes(array) else { return };
         let data_type: &DataType = &self.column_type.data_type;
-        let min = value_at(array, min_row, data_type);
-        let max = value_at(array, max_row, data_type);
+        let min = zero_with_sign(value_at(array, min_row, data_type), -0.0);
+        let max = zero_with_sign(value_at(array, max_row, data_type), 0.0);
+        // In the order of `extremes` a NaN is the largest or, with its sign bit set, the smallest.
+        self.has_nan |= is_nan(&min) || is_nan(&max);
         if self.min.is_null() || compare_values(&min, &self.min).is_lt() {
             self.min = min;
         }
@@ -177,6 +184,23 @@ fn ordered_64(value: f64) -> i64 {
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
+fn is_nan(value: &Value) -> bool {
+    match value {
+        Value::Float32(value) => value.is_nan(),
+        Value::Float64(value) => value.is_nan(),
+        _ => false,
+    }
+}
+
+/// A zero of either sign becomes the given one; some readers hold them for equal, some do not.
+fn zero_with_sign(value: Value, zero: f32) -> Value {
+    match value {
+        Value::Float32(0.0) => Value::Float32(zero),
+        Value::Float64(0.0) => Value::Float64(f64::from(zero)),
+        other => other,
+    }
+}
+
 /// Both ends cut to length; if nothing above the maximum can be named, none of them is kept.
 fn truncated(min: Value, max: Value) -> (Value, Value) {
     match (min, max) {
@@ -233,6 +257,10 @@ fn bytes_above(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Float64Array;
+
     use super::*;
 
     #[test]
@@ -248,6 +276,45 @@ mod tests {
         assert_eq!(text_start("éééééééééééééééééé"), "é".repeat(16));
         assert_eq!(bytes_above(vec![0xff; 17]), None);
         assert_eq!(bytes_above([vec![1], vec![0xff; 16]].concat()), Some(vec![2]));
+    }
+
+    fn stats_of(batches: &[&[Option<f64>]]) -> (Vec<Value>, Vec<Value>, Vec<Option<i64>>) {
+        let types = [DataType::Double.nullable()];
+        let mut stats = StatsCollector::new(types.to_vec(), StatsMode::Full);
+        for batch in batches {
+            let array: ArrayRef = Arc::new(Float64Array::from(batch.to_vec()));
+            stats.update([&array].into_iter());
+        }
+        let stats = stats.finish();
+        (
+            stats.min.to_values(&types).unwrap(),
+            stats.max.to_values(&types).unwrap(),
+            stats.null_counts,
+        )
+    }
+
+    #[test]
+    fn a_nan_leaves_no_minimum_and_no_maximum_in_any_order_of_readers() {
+        let unknown = (vec![Value::Null], vec![Value::Null], vec![Some(1)]);
+        for nan in [f64::NAN, -f64::NAN] {
+            assert_eq!(stats_of(&[&[Some(1.0), None], &[Some(nan), Some(2.0)]]), unknown);
+            assert_eq!(stats_of(&[&[Some(nan), None], &[Some(2.0)]]), unknown);
+        }
+        let (min, max, _) = stats_of(&[&[Some(f64::INFINITY), Some(-1.5)], &[None]]);
+        assert_eq!((min, max), (vec![Value::Float64(-1.5)], vec![Value::Float64(f64::INFINITY)]));
+    }
+
+    #[test]
+    fn a_zero_at_an_end_has_the_sign_that_lies_outside() {
+        let bits = |value: &Value| match value {
+            Value::Float64(value) => value.to_bits(),
+            other => panic!("{other:?}"),
+        };
+        for zero in [0.0, -0.0] {
+            let (min, max, _) = stats_of(&[&[Some(zero)]]);
+            assert_eq!(bits(&min[0]), (-0.0_f64).to_bits());
+            assert_eq!(bits(&max[0]), 0.0_f64.to_bits());
+        }
     }
 
     #[test]

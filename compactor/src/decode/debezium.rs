@@ -11,13 +11,15 @@
 //! | u (updated) | the row after; if its key is another than before, first a deletion of that |
 //! | d (deleted) | a deletion of the key in `before`, or else in the record's key |
 //! | tombstone, heartbeat, transaction mark, schema change, m (message) | skipped |
+//! | anything else without op | refused |
 //! | t (truncated) | refused: a table cannot be emptied by one row |
 //!
 //! Without the envelope a number does not say what it counts; the column's type does (see
 //! `reader`), and a decimal is base64 of the unscaled number.
 //!
 //! Of the row before a deletion only key and sequence columns are read: where the source does not
-//! log whole rows, Debezium fills the rest with nulls and made-up zeroes.
+//! log whole rows, Debezium fills the rest with nulls and made-up zeroes. A made-up sequence would
+//! make the deletion older than every row, so such a row before counts as its key alone.
 
 use weir_protocol::records::record::Record;
 use weir_protocol::table::column::Column;
@@ -57,8 +59,53 @@ struct Change<'a> {
     op: Option<String>,
     /// An envelope around nothing: a tombstone.
     is_empty: bool,
-    /// What Debezium sends beside changes: heartbeats, transaction marks, schema changes.
-    is_aside: bool,
+    /// What there is where there is no op.
+    aside: Aside,
+}
+
+/// The shape of what Debezium sends beside changes. Anything else without op is a bad record: the
+/// topic may be of another format, and its records must not vanish.
+#[derive(Debug, Default)]
+struct Aside {
+    has_time: bool,
+    has_status: bool,
+    has_id: bool,
+    has_event_count: bool,
+    has_schema_change: bool,
+    has_database: bool,
+    has_source: bool,
+    /// A field that belongs to a transaction mark besides those above.
+    has_collections: bool,
+    /// A field that is none of the above.
+    has_other: bool,
+}
+
+impl Aside {
+    fn note(&mut self, name: &str, kind: Kind) {
+        let known = match (name, kind) {
+            ("ts_ms" | "ts_us" | "ts_ns", Kind::Number) => &mut self.has_time,
+            ("status", Kind::String) => &mut self.has_status,
+            ("id", Kind::String) => &mut self.has_id,
+            ("event_count", _) => &mut self.has_event_count,
+            ("data_collections", _) => &mut self.has_collections,
+            ("ddl", Kind::String) | ("tableChanges", Kind::Array) => &mut self.has_schema_change,
+            ("databaseName", _) => &mut self.has_database,
+            ("source", Kind::Object) => &mut self.has_source,
+            _ => &mut self.has_other,
+        };
+        *known = true;
+    }
+
+    fn is_known(&self) -> bool {
+        let is_mark = self.has_status && self.has_id && self.has_event_count;
+        let is_foreign = self.has_other || self.has_source || self.has_database;
+        let has_mark = self.has_status || self.has_id || self.has_event_count;
+        let is_heartbeat = self.has_time && !has_mark && !self.has_collections;
+        match self.has_schema_change {
+            true => self.has_database && self.has_source,
+            false => !is_foreign && (is_heartbeat || is_mark),
+        }
+    }
 }
 
 impl DebeziumDecoder {
@@ -73,6 +120,10 @@ impl DebeziumDecoder {
         }
     }
 
+    pub(super) fn learn_from(&mut self, before: &DebeziumDecoder) {
+        self.reader.habit = before.reader.habit;
+    }
+
     pub(super) fn decode(
         &mut self,
         record: &Record,
@@ -84,7 +135,7 @@ impl DebeziumDecoder {
             return Ok(Decoded::Skipped);
         }
         let Some(op) = &change.op else {
-            return match change.is_aside {
+            return match change.aside.is_known() {
                 true => Ok(Decoded::Skipped),
                 false => Err(DecodeError::new("it has no op: it is no change record of Debezium")),
             };
@@ -164,7 +215,7 @@ impl DebeziumDecoder {
         if places.all(|place| deletion.values[place] == after.values[place]) {
             return Ok(None);
         }
-        self.rule.check(&deletion.values)?;
+        self.check_deletion(&deletion, change.before)?;
         Ok(Some(deletion))
     }
 
@@ -183,7 +234,7 @@ impl DebeziumDecoder {
         {
             self.read_key(text_of(key, "key")?, &mut deletion.values)?;
         }
-        self.rule.check(&deletion.values)?;
+        self.check_deletion(&deletion, change.before)?;
         out.push(deletion);
         Ok(Decoded::Rows)
     }
@@ -194,7 +245,41 @@ impl DebeziumDecoder {
         let read = self.read(before, has_schema, |place| is_needed[place], &mut values);
         self.rule.is_needed = is_needed;
         read?;
+        if self.rule.has_sequence() && self.is_key_only(before)? {
+            for (value, is_key) in values.iter_mut().zip(&self.rule.is_key) {
+                if !is_key {
+                    *value = Value::Null;
+                }
+            }
+        }
         Ok(Row { kind: RowKind::Delete, values })
+    }
+
+    /// Is all that a row before holds besides its key nothing, or what Debezium puts there for
+    /// nothing?
+    fn is_key_only(&self, before: &str) -> Result<bool, Fault> {
+        let mut scanner = Scanner::new(before);
+        let mut first = true;
+        scanner.enter_object()?;
+        while let Some(name) = scanner.next_key(first)? {
+            first = false;
+            let is_key = self.rule.is_key_column(&name);
+            let text = scanner.skip()?;
+            if !is_key && !is_made_up(text) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Refuses a deletion that lacks its key or sequence.
+    fn check_deletion(&self, deletion: &Row, before: Option<&str>) -> Result<(), DecodeError> {
+        self.rule.check(&deletion.values).map_err(|error| match before {
+            Some(_) if self.rule.key_gap(&deletion.values).is_none() => DecodeError::new(format!(
+                "{error}, or a made-up one: give the source table REPLICA IDENTITY FULL"
+            )),
+            _ => error,
+        })
     }
 
     /// The record's key: an object of the key's columns, perhaps in an envelope of its own.
@@ -241,6 +326,21 @@ impl DebeziumDecoder {
         check_object(&mut scanner, "row")?;
         self.reader.read(&mut scanner, encodings, wanted, values)
     }
+}
+
+/// Is a JSON value null, or the zero that Debezium makes up for a NOT NULL column which the log
+/// does not hold?
+fn is_made_up(json: &str) -> bool {
+    let text = json.trim_matches('"');
+    let is_zero_number = |text: &str| {
+        text.contains('0') && text.bytes().all(|byte| matches!(byte, b'0' | b'.' | b'-'))
+    };
+    // Base64 of an unscaled zero; midnight and the first moment of 1970.
+    let is_zero_text =
+        matches!(text, "null" | "false" | "" | "AA==" | "[]" | "{}" | "PT0S" | "P0Y0M0DT0H0M0S")
+            || text.starts_with("1970-01-01T00:00:00")
+            || text.starts_with("00:00:00");
+    is_zero_text || is_zero_number(text)
 }
 
 /// Columns of the rows of a sample: from the envelope's schema, else from the values.
@@ -290,6 +390,7 @@ fn read_change<'a>(
         let kind = scanner.peek()?;
         match (name.as_ref(), kind) {
             ("schema", Kind::Object) if may_be_envelope => change.schema = Some(scanner.skip()?),
+            ("schema", Kind::Null) if may_be_envelope => scanner.null()?,
             ("payload", Kind::Object) if may_be_envelope => read_change(scanner, change, false)?,
             ("payload", Kind::Null) if may_be_envelope => {
                 scanner.null()?;
@@ -298,11 +399,10 @@ fn read_change<'a>(
             ("before", Kind::Object) => change.before = Some(scanner.skip()?),
             ("after", Kind::Object) => change.after = Some(scanner.skip()?),
             ("op", Kind::String) => change.op = Some(scanner.string()?.into_owned()),
-            ("ts_ms" | "status" | "ddl" | "tableChanges" | "message", _) => {
+            (name, kind) => {
+                change.aside.note(name, kind);
                 scanner.skip()?;
-                change.is_aside = true;
             }
-            _ => drop(scanner.skip()?),
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 //!
 //! Integers are BIGINT (beyond 64 bits DECIMAL(38, 0)), numbers with a fraction DOUBLE (STRING where
 //! no column could hold them), objects ROW, empty arrays `ARRAY<STRING>`. Strings stay STRING: nobody
-//! guesses moments from text. Kinds that do not agree are STRING too, which takes any JSON. Null
-//! tells nothing.
+//! guesses moments from text. Kinds that do not agree are STRING too, which takes any JSON, and so is
+//! what is nested too deeply. Null tells nothing.
 
 use weir_protocol::table::column::{Column, DataType, number_columns};
 use weir_protocol::table::settings::{SchemaEvolution, TableSettings};
@@ -14,6 +14,9 @@ use crate::schema::evolution::{holds, promotes};
 
 /// An object of more members is data, not structure: it is kept as text.
 const MEMBER_COUNT_MAX: usize = 2_000;
+/// What is nested deeper is kept as text. Each level takes up to three in the schema's JSON, and
+/// readers of JSON end at 128.
+const DEPTH_MAX: usize = 32;
 
 /// What was seen in one place of some records.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,17 +35,24 @@ pub(super) enum Seen {
 impl Seen {
     /// Looks at the next value.
     pub(super) fn of(scanner: &mut Scanner<'_>) -> Result<Seen, Fault> {
+        Self::at_depth(scanner, 0)
+    }
+
+    fn at_depth(scanner: &mut Scanner<'_>, depth: usize) -> Result<Seen, Fault> {
         Ok(match scanner.peek()? {
             Kind::Null => scanner.null().map(|()| Seen::Nothing)?,
             Kind::Boolean => scanner.boolean().map(|_| Seen::Boolean)?,
             Kind::Number => number(scanner.number()?),
             Kind::String => scanner.skip().map(|_| Seen::Text)?,
+            Kind::Array | Kind::Object if depth > DEPTH_MAX => {
+                scanner.skip().map(|_| Seen::Text)?
+            }
             Kind::Array => {
                 let mut element = Seen::Nothing;
                 let mut first = true;
                 scanner.enter_array()?;
                 while scanner.next_element(first)? {
-                    element = element.and(Seen::of(scanner)?);
+                    element = element.and(Seen::at_depth(scanner, depth + 1)?);
                     first = false;
                 }
                 Seen::Array(Box::new(element))
@@ -52,7 +62,7 @@ impl Seen {
                 let mut first = true;
                 scanner.enter_object()?;
                 while let Some(name) = scanner.next_key(first)? {
-                    let seen = Seen::of(scanner)?;
+                    let seen = Seen::at_depth(scanner, depth + 1)?;
                     add_member(&mut members, name.into_owned(), seen);
                     first = false;
                 }

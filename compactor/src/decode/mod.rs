@@ -11,6 +11,7 @@
 
 mod connect;
 mod debezium;
+mod decimal_habit;
 mod encoding;
 mod fitting;
 mod infer;
@@ -74,6 +75,13 @@ impl Decoder {
             Format::DebeziumJson => {
                 Decoder::Debezium(Box::new(DebeziumDecoder::new(settings, schema)))
             }
+        }
+    }
+
+    /// Keeps what the decoder before it learned of how the topic writes its values.
+    pub fn learn_from(&mut self, before: &Decoder) {
+        if let (Decoder::Debezium(decoder), Decoder::Debezium(before)) = (self, before) {
+            decoder.learn_from(before);
         }
     }
 
@@ -249,6 +257,16 @@ impl DeletionRule {
 
     fn has_key(&self) -> bool {
         self.is_key.contains(&true)
+    }
+
+    /// Must a deletion bring more than its key?
+    fn has_sequence(&self) -> bool {
+        self.is_needed != self.is_key
+    }
+
+    fn is_key_column(&self, name: &str) -> bool {
+        let mut keys = self.names.iter().zip(&self.is_key).filter(|(_, is_key)| **is_key);
+        keys.any(|(key, _)| key == name)
     }
 
     /// A key column that has no value.

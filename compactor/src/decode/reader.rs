@@ -19,6 +19,7 @@ use std::collections::HashMap;
 
 use weir_protocol::table::column::{Column, ColumnType, DataType};
 
+use crate::decode::decimal_habit::DecimalHabit;
 use crate::decode::encoding::Encoding;
 use crate::decode::fitting::{
     check_available, decimal_value, finite, integer_of, not_finite, number, of_bytes, of_length,
@@ -31,18 +32,6 @@ use crate::row::Value;
 
 /// From this many entries on a map looks keys up by hash.
 const ENTRIES_LINEAR_MAX: usize = 16;
-
-/// How a topic writes decimals when nothing but the values tells; learned from unambiguous ones.
-#[derive(Copy, Clone, Debug, Default, PartialEq)]
-pub(super) enum DecimalHabit {
-    /// No unambiguous value yet.
-    #[default]
-    Unknown,
-    /// Base64 of the unscaled number: `decimal.handling.mode=precise`.
-    Unscaled,
-    /// Digits: `decimal.handling.mode=string`.
-    Digits,
-}
 
 /// Reads objects into rows of a table.
 #[derive(Debug)]
@@ -272,7 +261,7 @@ impl ValueReader<'_> {
         let unscaled = || scalar::base64(text).and_then(|bytes| scalar::big_endian(&bytes));
         let (number, from_scale) = match encoding {
             Encoding::Unscaled(from_scale) => (unscaled(), *from_scale),
-            Encoding::Debezium => match self.habit_of(text, *scale)? {
+            Encoding::Debezium => match self.habit.of(text, *scale)? {
                 DecimalHabit::Digits => (scalar::decimal(text, *scale), i32::from(*scale)),
                 _ => (unscaled(), i32::from(*scale)),
             },
@@ -282,35 +271,6 @@ impl ValueReader<'_> {
             Some(number) => decimal_value(number, from_scale, data_type),
             None => refuse(data_type, Kind::String, text),
         }
-    }
-
-    /// `1234` is a number as well as base64. A sign, a point or a missing letter tells; where
-    /// nothing does, what the topic did before decides; and if it did nothing yet, nobody can.
-    fn habit_of(&mut self, text: &str, scale: u8) -> Result<DecimalHabit, Fault> {
-        let is_base64 = text.len().is_multiple_of(4) && scalar::base64(text).is_some();
-        let is_number = scalar::decimal(text, scale).is_some();
-        let told = match (is_base64, is_number) {
-            // A number of a column with a scale is always written with its point.
-            (true, true) if scale > 0 && !text.contains(['.', '+', 'E', 'e']) => {
-                DecimalHabit::Unscaled
-            }
-            (true, true) => {
-                return match *self.habit {
-                    DecimalHabit::Unknown => Err(Fault::value(format!(
-                        "{} may be a number or base64 of one: send the schema with the record, or \
-                         declare the column STRING",
-                        quoted(text)
-                    ))),
-                    known => Ok(known),
-                };
-            }
-            (true, false) => DecimalHabit::Unscaled,
-            _ => DecimalHabit::Digits,
-        };
-        if is_base64 || is_number {
-            *self.habit = told;
-        }
-        Ok(told)
     }
 
     fn array(

@@ -50,7 +50,11 @@ impl Topic {
                 Decoded::Skipped => return Ok(Vec::new()),
                 Decoded::NeedsSchema(columns) => {
                     self.schema = evolve(&self.schema, &columns).unwrap().unwrap();
-                    self.decoder = Decoder::new(&self.settings, &self.schema);
+                    let before = std::mem::replace(
+                        &mut self.decoder,
+                        Decoder::new(&self.settings, &self.schema),
+                    );
+                    self.decoder.learn_from(&before);
                 }
             }
         }
@@ -306,6 +310,23 @@ fn inferred_columns_hold_the_sample_and_widen_later() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_is_text_so_that_the_schema_stays_readable() {
+    let nested = |depth: usize| {
+        let (open, close) = ("{\"a\":".repeat(depth), "}".repeat(depth));
+        format!("{{\"id\":1,\"v\":{open}1{close}}}")
+    };
+    let deep = nested(60);
+    let inferred = Topic::new(&[], &[record(None, Some(&deep))]);
+    let mut evolved = Topic::new(&[], &[record(None, Some("{\"id\":1}"))]);
+    evolved.one(&deep);
+    for topic in [inferred, evolved] {
+        let json = topic.schema.to_json();
+        assert_eq!(TableSchema::from_json(json.as_bytes()).as_ref(), Ok(&topic.schema));
+        assert!(json.contains("\"STRING\""), "{json}");
+    }
+}
+
+#[test]
 fn a_deletion_without_its_sequence_would_never_count_and_is_refused() {
     let configs = [
         ("table.schema", "id BIGINT, at INT"),
@@ -328,6 +349,34 @@ fn a_deletion_without_its_sequence_would_never_count_and_is_refused() {
     );
     let moved = r#"{"op":"u","before":{"id":1},"after":{"id":2,"at":8}}"#;
     assert!(topic.reason(moved).starts_with("column at"));
+}
+
+#[test]
+fn a_row_before_of_made_up_zeroes_is_no_more_than_its_key() {
+    let mut topic = Topic::new(
+        &[
+            DEBEZIUM[0],
+            ("table.schema", "id BIGINT, at BIGINT NOT NULL, v STRING, d DECIMAL(9, 2), b BOOLEAN"),
+            ("table.primary.key", "id"),
+            ("table.sequence.field", "at"),
+        ],
+        &[],
+    );
+    let made_up = r#"{"id":7,"at":0,"v":"","d":"AA==","b":false,"t":"1970-01-01T00:00:00Z"}"#;
+    for change in [
+        format!(r#"{{"op":"d","before":{made_up},"after":null}}"#),
+        r#"{"op":"d","before":{"id":7,"at":0,"v":null}}"#.into(),
+        format!(r#"{{"op":"u","before":{made_up},"after":{{"id":8,"at":5}}}}"#),
+    ] {
+        let reason = topic.reason(&change);
+        assert!(reason.starts_with("column at") && reason.contains("REPLICA IDENTITY"), "{reason}");
+    }
+    // One value that is none of these shows that the row is whole, and its zero is a zero.
+    let whole = r#"{"op":"d","before":{"id":7,"at":0,"v":"x","d":"AA==","b":false}}"#;
+    assert_eq!(topic.one(whole)[1], Value::Int64(0));
+    // Without a sequence field the key is all that counts.
+    let mut topic = debezium("id INT, v STRING NOT NULL");
+    assert_eq!(topic.one(r#"{"op":"d","before":{"id":7,"v":""}}"#)[0], Value::Int32(7));
 }
 
 const DEBEZIUM: [(&str, &str); 2] =
@@ -362,7 +411,10 @@ fn changes_become_rows() {
     for skipped in [
         r#"{"ts_ms":1}"#,
         r#"{"status":"BEGIN","id":"571","event_count":null}"#,
-        r#"{"source":{},"ddl":"CREATE TABLE"}"#,
+        r#"{"status":"END","id":"571","event_count":2,"data_collections":[{}],"ts_ms":1}"#,
+        r#"{"schema":{},"payload":{"ts_ms":1}}"#,
+        r#"{"source":{},"ts_ms":1,"databaseName":"d","schemaName":null,"ddl":"CREATE TABLE"}"#,
+        r#"{"source":{},"position":{},"databaseName":"d","ddl":"","tableChanges":[]}"#,
         r#"{"op":"m","message":{"prefix":"p"}}"#,
         r#"{"schema":null,"payload":null}"#,
     ] {
@@ -370,6 +422,14 @@ fn changes_become_rows() {
     }
     for (refused, reason) in [
         (r#"{"id":1}"#, "no op"),
+        (r#"{"id":1,"status":"PAID","total":3}"#, "no op"),
+        (r#"{"id":"1","status":"PAID"}"#, "no op"),
+        (r#"{"id":"1","ts_ms":1}"#, "no op"),
+        (r#"{"ts_ms":1,"v":"x"}"#, "no op"),
+        (r#"{"message":"hello"}"#, "no op"),
+        (r#"{"ddl":"CREATE TABLE"}"#, "no op"),
+        (r#"{"before":null,"after":{"id":1},"source":{},"ts_ms":1}"#, "no op"),
+        (r#"{"payload":{}}"#, "no op"),
         (r#"{"op":"t"}"#, "truncated"),
         (r#"{"op":"x"}"#, "op \"x\" is unknown"),
         (r#"{"op":"c","after":null}"#, "no row after"),
@@ -393,8 +453,24 @@ fn a_decimal_without_schema_is_base64_or_digits_and_never_guessed() {
     let mut topic = debezium("id INT, d DECIMAL(18, 2)");
     assert_eq!(topic.one(&change("\"AQ==\""))[1], Value::Decimal(1));
     assert_eq!(topic.one(&change("\"1234\""))[1], Value::Decimal(-2_658_824));
-    assert_eq!(topic.one(&change("\"12.34\""))[1], Value::Decimal(1234));
+    assert!(topic.reason(&change("\"12.34\"")).contains("the topic wrote base64 before"));
+    assert_eq!(topic.one(&change("\"AQ==\""))[1], Value::Decimal(1));
     assert_eq!(topic.one(&change(r#"{"scale":1,"value":"AQ=="}"#))[1], Value::Decimal(10));
+}
+
+#[test]
+fn a_topic_that_writes_digits_goes_on_writing_digits() {
+    let change = |decimal: &str| format!("{{\"op\":\"c\",\"after\":{{\"id\":1,\"d\":{decimal}}}}}");
+    let mut topic = debezium("id INT, d DECIMAL(18, 2)");
+    // Nothing was seen yet: taken as most topics mean it, and nothing learned from it.
+    assert_eq!(topic.one(&change("\"1234\""))[1], Value::Decimal(-2_658_824));
+    assert_eq!(topic.one(&change("\"12.34\""))[1], Value::Decimal(1234));
+    assert_eq!(topic.one(&change("\"1234\""))[1], Value::Decimal(123_400));
+    assert!(topic.reason(&change("\"AQ==\"")).contains("the topic wrote digits before"));
+    assert_eq!(topic.one(&change("\"1234\""))[1], Value::Decimal(123_400));
+    // Nor is it forgotten when a new column makes a new decoder.
+    topic.one(r#"{"op":"c","after":{"id":2,"new":true}}"#);
+    assert_eq!(topic.one(&change("\"1234\""))[1], Value::Decimal(123_400));
 }
 
 #[test]

@@ -13,6 +13,19 @@ pub enum BadRecord {
         /// The column.
         column: String,
     },
+    /// The folder of its table partition cannot be made.
+    #[error(
+        "partition column `{column}`: a folder for this value needs a name of {bytes} bytes, and \
+         {bytes_max} are possible"
+    )]
+    LongPartition {
+        /// The column.
+        column: String,
+        /// Bytes that the name would have.
+        bytes: usize,
+        /// Bytes that it may have.
+        bytes_max: usize,
+    },
     /// A value does not fit its column.
     #[error(transparent)]
     Row(#[from] RowError),

@@ -5,11 +5,15 @@ use weir_protocol::table::column::ColumnType;
 use crate::binary_row::BinaryRow;
 use crate::fold::outcome::BadRecord;
 use crate::paimon::bucket::bucket_of;
+use crate::paimon::paths::{COMPONENT_BYTES_MAX, push_component};
 use crate::row::{Row, Value};
 use crate::schema::TableSchema;
 
 /// The table option that names the columns whose hash finds the bucket.
 const BUCKET_KEY_OPTION: &str = "bucket-key";
+
+/// The text of no number, day or moment is longer.
+const SCALAR_BYTES_MAX: usize = 48;
 
 /// A table partition and a bucket in it.
 pub type BucketPlace = (BinaryRow, i32);
@@ -49,11 +53,26 @@ impl Route {
         }
     }
 
-    /// Whether the row has a whole key.
+    /// Whether the row has a whole key, and its table partition a place.
     pub(super) fn check(&self, row: &Row) -> Result<(), BadRecord> {
         for &column in &self.primary_key {
             if row.values[column].is_null() {
                 return Err(BadRecord::NullKey { column: self.names[column].clone() });
+            }
+        }
+        for (&column, column_type) in self.partition.columns.iter().zip(&self.partition.types) {
+            let (name, value) = (&self.names[column], &row.values[column]);
+            // Escaping makes three bytes of one at most; nothing but text is long.
+            let value_bytes = if let Value::String(text) = value { text.len() } else { 0 };
+            if 3 * (name.len() + value_bytes.max(SCALAR_BYTES_MAX)) < COMPONENT_BYTES_MAX {
+                continue;
+            }
+            let mut component = String::new();
+            push_component(name, value, &column_type.data_type, &mut component);
+            let (bytes, bytes_max) = (component.len(), COMPONENT_BYTES_MAX);
+            if bytes > bytes_max {
+                let column = name.clone();
+                return Err(BadRecord::LongPartition { column, bytes, bytes_max });
             }
         }
         Ok(())

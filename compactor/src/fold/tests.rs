@@ -265,3 +265,19 @@ fn the_suite_sees_a_fold_that_begins_at_the_offset_plus_one() {
     let seen = "9 rows of 12 records, folded up to Some(Offset(12))";
     assert_eq!(check_restarts(&sizes, bug), Err(seen.to_owned()));
 }
+
+#[test]
+fn a_partition_whose_folder_no_file_system_takes_is_a_bad_record() {
+    let schema = schema("id INT NOT NULL, name STRING", &["id", "name"], &["name"]);
+    let start = FoldStart { next: BTreeMap::from([(0, Offset(0))]), ..FoldStart::default() };
+    let mut fold = Fold::new(Arc::new(schema), start, LIMITS).unwrap();
+    fold.begin_batch(0, batch(0, 3)).unwrap();
+    // `name=` and 250 bytes: the longest there is. Escaped letters take three.
+    let mut add = |offset: i64, name: &str| fold.add(0, Offset(offset), &[row(1, name)], 0);
+    assert_eq!(add(0, &"x".repeat(250)).unwrap(), Outcome::Taken);
+    let long = |bytes| BadRecord::LongPartition { column: "name".into(), bytes, bytes_max: 255 };
+    assert_eq!(add(1, &"x".repeat(251)).unwrap(), Outcome::Bad(long(256)));
+    assert_eq!(add(1, &"/".repeat(84)).unwrap(), Outcome::Bad(long(257)));
+    assert_eq!(add(1, &"/".repeat(83)).unwrap(), Outcome::Taken);
+    assert_eq!(add(2, "").unwrap(), Outcome::Taken);
+}

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 use crate::binary_row::BinaryRow;
 use crate::paimon::manifest::{EntryKind, FileEntry, ManifestEntry};
-use crate::paimon::paths::check_name;
 
-/// At most this many snapshots go at once, so that a stop need not wait long.
+/// At most this many snapshots go in one batch, so that whoever waits need not wait long.
 pub const SNAPSHOTS_AT_ONCE_MAX: usize = 50;
 
 /// What must be kept.
@@ -50,16 +51,17 @@ impl Retention {
 /// A data file by its place.
 pub type FilePlace = (BinaryRow, i32, String);
 
-/// Where an entry's file lies.
-pub fn place_of(entry: &FileEntry) -> FilePlace {
-    (entry.partition.clone(), entry.bucket, entry.file.file_name.clone())
+/// Where an entry's file lies, and those that belong to it: others index files beside them.
+pub fn places_of(entry: &FileEntry) -> impl Iterator<Item = FilePlace> {
+    let names = std::iter::once(&entry.file.file_name).chain(&entry.file.extra_files);
+    names.map(|name| (entry.partition.clone(), entry.bucket, name.clone()))
 }
 
 /// The files that die with a commit.
 pub fn dead_files(delta: &[ManifestEntry]) -> BTreeSet<FilePlace> {
     let of_kind = |kind| {
         let lines = delta.iter().filter(move |line| line.kind == kind);
-        lines.map(|line| place_of(&line.entry)).collect::<BTreeSet<_>>()
+        lines.flat_map(|line| places_of(&line.entry)).collect::<BTreeSet<_>>()
     };
     &of_kind(EntryKind::Delete) - &of_kind(EntryKind::Add)
 }
@@ -77,12 +79,23 @@ pub fn may_be_orphan(path: &str) -> bool {
     if name.starts_with('.') && name.ends_with(".tmp") {
         return is_bucket || matches!(folder, "manifest" | "snapshot" | "schema" | "quarantine");
     }
-    check_name(name).is_ok()
-        && match folder {
-            "manifest" => name.starts_with("manifest-"),
-            "quarantine" => name.starts_with("quarantine-"),
-            _ => is_bucket && name.starts_with("data-"),
+    match folder {
+        "manifest" => is_named(name, "manifest-", "") || is_named(name, "manifest-list-", ""),
+        "quarantine" => {
+            is_named(name, "quarantine-", ".parquet") || is_named(name, "quarantine-list-", "")
         }
+        _ => is_bucket && is_named(name, "data-", ".parquet"),
+    }
+}
+
+/// Is it `<prefix><uuid>-<number><suffix>`? Nobody else's file with a longer name is.
+fn is_named(name: &str, prefix: &str, suffix: &str) -> bool {
+    let middle = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+    let Some((uuid, number)) = middle.and_then(|middle| middle.rsplit_once('-')) else {
+        return false;
+    };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && uuid.len() == 36 && Uuid::try_parse(uuid).is_ok()
 }
 
 #[cfg(test)]
@@ -135,16 +148,18 @@ mod tests {
 
     #[test]
     fn only_files_as_we_name_them_can_be_orphans() {
+        let uuid = "6e0f9f0e-1c1b-4a53-8f1f-0d5c1a0b7c11";
         for path in [
-            "bucket-0/data-x-0.parquet",
-            "p=1/q=2/bucket-11/data-x-0.parquet",
-            "p=1/bucket-0/.data-x-0.parquet.5.tmp",
-            "manifest/manifest-x-0",
-            "manifest/manifest-list-x-0",
+            "bucket-0/data-U-0.parquet",
+            "p=1/q=2/bucket-11/data-U-12.parquet",
+            "p=1/bucket-0/.data-U-0.parquet.5.tmp",
+            "manifest/manifest-U-0",
+            "manifest/manifest-list-U-0",
             "snapshot/.snapshot-5.x.tmp",
-            "quarantine/quarantine-list-x-0",
+            "quarantine/quarantine-list-U-0",
+            "quarantine/quarantine-U-0.parquet",
         ] {
-            assert!(may_be_orphan(path), "{path}");
+            assert!(may_be_orphan(&path.replace('U', uuid)), "{path}");
         }
         for path in [
             "snapshot/snapshot-5",
@@ -152,16 +167,21 @@ mod tests {
             "schema/schema-0",
             "tag/tag-a",
             "consumer/consumer-a",
-            "index/index-x-0",
-            "manifest/index-manifest-x-0",
-            "branch/branch-b/manifest/manifest-x-0",
-            "branch/branch-b/bucket-0/data-x-0.parquet",
-            "data-x-0.parquet",
+            "index/index-U-0",
+            "manifest/index-manifest-U-0",
+            "manifest/manifest-x-0",
+            "branch/branch-b/manifest/manifest-U-0",
+            "branch/branch-b/bucket-0/data-U-0.parquet",
+            "data-U-0.parquet",
+            "bucket-0/data-U-0.parquet.index",
+            "bucket-0/data-U-0.orc",
+            "bucket-0/data-U-.parquet",
+            "bucket-0/data-x-0.parquet",
             "bucket-0/notes.txt",
             "tag/.tag-a.x.tmp",
-            "somewhere/data-x-0.parquet",
+            "somewhere/data-U-0.parquet",
         ] {
-            assert!(!may_be_orphan(path), "{path}");
+            assert!(!may_be_orphan(&path.replace('U', uuid)), "{path}");
         }
     }
 }

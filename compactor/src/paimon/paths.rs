@@ -9,6 +9,8 @@ use weir_protocol::table::column::{Column, DataType};
 use crate::binary_row::BinaryRow;
 use crate::row::Value;
 
+/// No file system takes a longer name for a file or folder.
+pub const COMPONENT_BYTES_MAX: usize = 255;
 /// What stands in a path for a partition value that is null or blank.
 pub const DEFAULT_PARTITION: &str = "__DEFAULT_PARTITION__";
 
@@ -58,7 +60,7 @@ impl TablePaths {
 
     /// The same places for a table with these partition columns.
     pub fn with_partition_columns(&self, columns: Vec<Column>) -> Result<Self, PathError> {
-        if let Some(column) = columns.iter().find(|it| !has_text(&it.column_type.data_type)) {
+        if let Some(column) = columns.iter().find(|it| !it.column_type.data_type.has_one_text()) {
             let data_type = column.column_type.to_string();
             return Err(PathError::Type { column: column.name.clone(), data_type });
         }
@@ -132,16 +134,21 @@ impl TablePaths {
             partition.to_values(&types).map_err(|error| PathError::Row(error.to_string()))?;
         let mut path = String::new();
         for (column, value) in self.partition_columns.iter().zip(&values) {
-            escape(&column.name, &mut path);
-            path.push('=');
-            let text = text_of(value, &column.column_type.data_type);
-            match text.trim().is_empty() {
-                true => path.push_str(DEFAULT_PARTITION),
-                false => escape(&text, &mut path),
-            }
+            push_component(&column.name, value, &column.column_type.data_type, &mut path);
             path.push('/');
         }
         Ok(path)
+    }
+}
+
+/// Appends `key=value`, the name of a partition column's folder.
+pub fn push_component(name: &str, value: &Value, data_type: &DataType, path: &mut String) {
+    escape(name, path);
+    path.push('=');
+    let text = text_of(value, data_type);
+    match text.trim().is_empty() {
+        true => path.push_str(DEFAULT_PARTITION),
+        false => escape(&text, path),
     }
 }
 
@@ -149,7 +156,7 @@ impl TablePaths {
 pub fn check_name(name: &str) -> Result<(), PathError> {
     let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '#' | '?');
     let is_visible = !name.is_empty() && !name.starts_with('.');
-    if is_visible && name.len() <= 255 && name.chars().all(is_plain) {
+    if is_visible && name.len() <= COMPONENT_BYTES_MAX && name.chars().all(is_plain) {
         return Ok(());
     }
     Err(PathError::Name { name: name.chars().take(100).collect() })
@@ -160,18 +167,6 @@ pub fn numbered(name: &str, prefix: &str) -> Option<i64> {
     let digits = name.strip_prefix(prefix)?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { digits.parse().ok() } else { None }
-}
-
-fn has_text(data_type: &DataType) -> bool {
-    let differs = matches!(
-        data_type,
-        DataType::Float
-            | DataType::Double
-            | DataType::Binary(_)
-            | DataType::VarBinary(_)
-            | DataType::Bytes
-    );
-    !differs && !data_type.is_nested()
 }
 
 /// Hive's way: what a path or a shell might misread becomes `%XX`.
@@ -203,7 +198,7 @@ fn text_of(value: &Value, data_type: &DataType) -> String {
             _ => time_text(*millis, 3),
         },
         Value::Timestamp { millis, nanos_of_milli } => match data_type {
-            DataType::Timestamp { precision } | DataType::TimestampLtz { precision } => {
+            DataType::Timestamp { precision } => {
                 timestamp_text(*millis, *nanos_of_milli, usize::from(*precision))
             }
             _ => timestamp_text(*millis, *nanos_of_milli, 9),
@@ -343,7 +338,8 @@ mod tests {
 
     #[test]
     fn types_whose_text_differs_between_readers_are_refused() {
-        for data_type in [DataType::Float, DataType::Double, DataType::Bytes] {
+        let instant = DataType::TimestampLtz { precision: 3 };
+        for data_type in [DataType::Float, DataType::Double, DataType::Bytes, instant] {
             let column = Column { id: 0, name: "p".into(), column_type: data_type.nullable() };
             let refused = TablePaths::new("default", "t", vec![column]);
             assert!(matches!(refused, Err(PathError::Type { .. })));

@@ -40,11 +40,11 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// One Fetch of the given partitions.
+    /// One Fetch of the given partitions, served in this order as far as an answer reaches.
     pub(super) async fn fetch(
         &self,
         client: &Client,
-        next: &BTreeMap<i32, Offset>,
+        next: &[(i32, Offset)],
         wait_ms: i32,
     ) -> Result<Vec<PartitionData>, SourceError> {
         let ours = if self.topic_id.is_nil() { BY_NAME } else { BY_ID };
@@ -102,13 +102,25 @@ impl Ask {
 /// The loop over one leader's partitions.
 #[derive(Debug)]
 pub(super) struct Poll {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) address: String,
-    pub(super) ask: Ask,
-    pub(super) next: BTreeMap<i32, Offset>,
+    cluster: Arc<Cluster>,
+    address: String,
+    ask: Ask,
+    next: BTreeMap<i32, Offset>,
+    /// Whom to ask for first: an answer is full before it has come to the last.
+    order: Vec<i32>,
 }
 
 impl Poll {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        address: String,
+        ask: Ask,
+        next: BTreeMap<i32, Offset>,
+    ) -> Self {
+        let order = next.keys().copied().collect();
+        Self { cluster, address, ask, next, order }
+    }
+
     /// Polls until nobody listens or something fails.
     pub(super) async fn run(mut self, answers: mpsc::Sender<Result<Answered, SourceError>>) {
         loop {
@@ -123,7 +135,9 @@ impl Poll {
     async fn answer(&mut self) -> Result<Answered, SourceError> {
         let client = self.cluster.at(&self.address).await?;
         let mut answered = Answered::default();
-        for data in self.ask.fetch(&client, &self.next, WAIT_MS_MAX).await? {
+        let next = |partition: &i32| Some((*partition, *self.next.get(partition)?));
+        let next: Vec<(i32, Offset)> = self.order.iter().filter_map(next).collect();
+        for data in self.ask.fetch(&client, &next, WAIT_MS_MAX).await? {
             let partition = data.partition_index;
             let Some(asked) = self.next.get(&partition).copied() else { continue };
             match ResponseError::try_from_code(data.error_code) {
@@ -141,6 +155,8 @@ impl Poll {
             }
             answered.batches.extend(fetched);
         }
+        let served = answered.batches.iter().map(|fetched| fetched.partition).collect();
+        send_back(&mut self.order, &served);
         Ok(answered)
     }
 
@@ -166,6 +182,12 @@ impl Poll {
             Ok(_) => self.ask.refused(client, partition, ResponseError::OffsetOutOfRange),
         }
     }
+}
+
+/// PURE. Those that were served stand behind those that were not, so that nobody starves.
+fn send_back(order: &mut [i32], served: &BTreeSet<i32>) {
+    // Stable: among their likes all keep their places.
+    order.sort_by_key(|partition| served.contains(partition));
 }
 
 /// The batches of one partition's answer, each with what it is to a reader of committed records.
@@ -301,5 +323,21 @@ mod tests {
         let cut = batch(4, -1, 0, b"k").slice(..70);
         let log = [batch(0, -1, 0, b"k"), batch(2, -1, 0, b"k"), cut];
         assert_eq!(kinds(3, &[], &log), [(2, BatchKind::Records)]);
+    }
+
+    #[test]
+    fn of_many_partitions_that_lag_each_is_served_as_often_as_the_others() {
+        let mut order: Vec<i32> = (0..5).collect();
+        let mut times_served = BTreeMap::new();
+        for _ in 0..10 {
+            // The answer is full after two of those that lag; 3 has nothing to say.
+            let lagging = order.iter().filter(|partition| **partition != 3).take(2);
+            let served: BTreeSet<i32> = lagging.copied().collect();
+            for partition in &served {
+                *times_served.entry(*partition).or_insert(0) += 1;
+            }
+            send_back(&mut order, &served);
+        }
+        assert_eq!(times_served, BTreeMap::from([(0, 5), (1, 5), (2, 5), (4, 5)]));
     }
 }

@@ -137,7 +137,7 @@ impl Source {
         let (sender, answers) = mpsc::channel(WAITING_ANSWERS_MAX);
         let polls = by_leader.into_iter().map(|(address, next)| {
             let ask = Ask { topic: topic.to_owned(), topic_id };
-            let poll = Poll { cluster: Arc::clone(&cluster), address, ask, next };
+            let poll = Poll::new(Arc::clone(&cluster), address, ask, next);
             tokio::spawn(poll.run(sender.clone()))
         });
         Ok(Source { polls: polls.collect(), answers })
@@ -164,7 +164,7 @@ pub async fn batch_at(
     let leaders = Leaders::ask(cluster, topic, topic_id).await?;
     let client = cluster.at(leaders.of(partition)?).await?;
     let ask = Ask { topic: topic.to_owned(), topic_id };
-    let answer = ask.fetch(&client, &BTreeMap::from([(partition, offset)]), 0).await?;
+    let answer = ask.fetch(&client, &[(partition, offset)], 0).await?;
     let Some(data) = answer.into_iter().find(|data| data.partition_index == partition) else {
         return Ok(None);
     };

@@ -101,6 +101,9 @@ impl Fault {
             }
             Self::Commit(CommitError::Conflict(Conflict::Stranger(stranger))) => state_of(stranger),
             Self::Commit(CommitError::ProgressLost { .. }) => State::Refused,
+            Self::Commit(
+                CommitError::UnreadableSchema { .. } | CommitError::LossySchema { .. },
+            ) => State::Invalid,
             Self::Fold(FoldError::Gap { .. }) => State::Gap,
             _ => State::Retrying,
         }

@@ -165,7 +165,8 @@ impl Intake {
 
     /// Goes on with another schema. A batch that is half in is begun again: the new fold drops
     /// what the old one took.
-    pub(super) fn go_on_with(&mut self, decoder: Decoder, fold: Fold) -> Result<(), FoldError> {
+    pub(super) fn go_on_with(&mut self, mut decoder: Decoder, fold: Fold) -> Result<(), FoldError> {
+        decoder.learn_from(&self.decoder);
         (self.decoder, self.fold) = (decoder, fold);
         if let Some(open) = &self.open {
             self.fold.begin_batch(open.partition, open.place)?;

@@ -66,7 +66,7 @@ async fn clean(
             () = tokio::time::sleep(Duration::from_millis(expiry_ms.min(orphans_ms))) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let expired = expire(&mut committer, &keeping, &*clock, &metrics, &stopped).await;
+        let expired = expire_all(&mut committer, &keeping, &*clock, &metrics, &stopped).await;
         if let Err(error) = expired {
             tracing::warn!("{}: nothing expired: {error}", committer.paths().root());
         }
@@ -81,9 +81,9 @@ async fn clean(
     }
 }
 
-/// Expires all that may go. It goes in portions, between which a stop is heard; were it one portion
-/// at a time, a table could commit faster than it forgets.
-async fn expire(
+/// Expires batch after batch until one is not full: more snapshots than one batch holds may come
+/// between two rounds. Between batches commits of others have their turn, and a stop is seen.
+async fn expire_all(
     committer: &mut Committer,
     keeping: &Keeping,
     clock: &dyn Clock,
@@ -91,57 +91,51 @@ async fn expire(
     stopped: &watch::Receiver<bool>,
 ) -> Result<(), CommitError> {
     let (retain_ms, retain_min) = (keeping.snapshot_retain_ms, keeping.snapshot_retain_min);
-    while !*stopped.borrow() {
+    loop {
         committer.reload().await?;
         let report = committer.expire(clock.now_ms(), retain_ms, retain_min).await?;
         metrics.expired_snapshots.inc_by(report.snapshots as u64);
         metrics.deleted_files.inc_by((report.data_files + report.manifests) as u64);
-        if report.snapshots < SNAPSHOTS_AT_ONCE_MAX {
-            break;
+        if report.snapshots < SNAPSHOTS_AT_ONCE_MAX || *stopped.borrow() {
+            return Ok(());
         }
+        tokio::task::yield_now().await;
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use object_store::memory::InMemory;
-
     use super::*;
     use crate::clock::ManualClock;
+    use crate::committer::tests::{Toy, memory};
     use crate::metrics::Metrics;
-    use crate::paimon::commit::Change;
-    use crate::paimon::paths::TablePaths;
-    use crate::paimon::snapshot::CommitKind;
-    use crate::store::Store;
+
+    const KEEPING: Keeping =
+        Keeping { snapshot_retain_ms: 1_000, snapshot_retain_min: 10, orphan_age_ms: 1_000 };
+
+    /// How many of 131 old snapshots one round leaves.
+    async fn left_after_a_round(is_stopped: bool) -> usize {
+        let mut toy = Toy::open(memory(), "weir").await;
+        for _ in 0..131 {
+            toy.fold(0).await;
+        }
+        let metrics = Metrics::new().unwrap().table("t", "t");
+        let (_stop, stopped) = watch::channel(is_stopped);
+        let clock = ManualClock::at(i64::MAX / 2);
+        let expired = expire_all(&mut toy.committer, &KEEPING, &clock, &metrics, &stopped).await;
+        expired.unwrap();
+        let left = toy.committer.files().snapshot_ids().await.unwrap().len();
+        assert_eq!(metrics.expired_snapshots.get(), 131 - left as u64);
+        left
+    }
 
     #[tokio::test]
-    async fn however_many_snapshots_are_old_all_go_unless_it_is_told_to_stop() {
-        // Given a table with three portions of old snapshots, and some more.
-        let store = Store::of_objects(Arc::new(InMemory::new()));
-        let paths = TablePaths::new("default", "orders", Vec::new()).unwrap();
-        let mut committer = Committer::open(store, paths, "weir").await.unwrap();
-        let newest = 3 * SNAPSHOTS_AT_ONCE_MAX as i64 + 20;
-        for _ in 0..newest {
-            let kind = CommitKind::Append;
-            let (added, removed, progress) = (Vec::new(), Vec::new(), None);
-            let change = Change { kind, added, removed, schema_id: 0, progress, now_ms: 0 };
-            committer.commit(change).await.unwrap();
-        }
-        let keeping =
-            Keeping { snapshot_retain_ms: 1000, snapshot_retain_min: 10, orphan_age_ms: 1000 };
-        let (clock, metrics) = (ManualClock::at(5000), Metrics::new().unwrap());
-        let metrics = metrics.table("default.orders", "orders");
-        let (stop, stopped) = watch::channel(true);
-        // When it is told to stop, then nothing goes.
-        expire(&mut committer, &keeping, &clock, &metrics, &stopped).await.unwrap();
-        let ids = committer.files().snapshot_ids().await.unwrap();
-        assert_eq!(ids, (1..=newest).collect::<Vec<_>>());
-        // When it is not, then only what is to be kept is left.
-        stop.send_replace(false);
-        expire(&mut committer, &keeping, &clock, &metrics, &stopped).await.unwrap();
-        let ids = committer.files().snapshot_ids().await.unwrap();
-        assert_eq!(ids, (newest - 9..=newest).collect::<Vec<_>>());
-        assert_eq!(metrics.expired_snapshots.get(), newest as u64 - 10);
+    async fn one_round_expires_all_that_is_old_however_much_it_is() {
+        assert_eq!(left_after_a_round(false).await, 10);
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_a_round_after_the_batch_that_runs() {
+        assert_eq!(left_after_a_round(true).await, 131 - SNAPSHOTS_AT_ONCE_MAX);
     }
 }

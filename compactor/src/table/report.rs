@@ -42,6 +42,7 @@ impl Report {
             status.state = State::Folding;
             status.schema_id = Some(schema_id);
             status.last_error = None;
+            status.compaction_error = None;
             let ends = bounds.iter().map(|(partition, it)| (*partition, it.end.0));
             status.end_offsets = ends.collect();
             status.offsets =
@@ -97,11 +98,28 @@ impl Report {
         }
     }
 
-    /// Merged files are in a snapshot.
-    pub(super) fn merged(&self, snapshot: &Snapshot, took_ms: i64) {
+    /// Merged files are in a snapshot; `is_sound`: no bucket's last compaction failed.
+    pub(super) fn merged(&self, snapshot: &Snapshot, took_ms: i64, is_sound: bool) {
         self.metrics.compactions.inc();
         self.metrics.compaction_seconds.observe(took_ms.max(0) as f64 / 1e3);
         self.snapshot(snapshot);
+        if is_sound {
+            self.status.update(|status| status.compaction_error = None);
+        }
+    }
+
+    /// A bucket's compaction failed and is tried again later; the table folds on. The same failure
+    /// again is not logged again.
+    pub(super) fn merge_failed(&self, fault: &Fault) {
+        let error = fault.to_string();
+        self.metrics.compaction_errors.inc();
+        let is_new = self.status.update(|status| {
+            status.compaction_error.replace(error.clone()).as_ref() != Some(&error)
+        });
+        if is_new {
+            let table = &self.name;
+            tracing::warn!(table, "a bucket stays as it is for now: {error}");
+        }
     }
 
     /// The live files.

@@ -207,16 +207,24 @@ impl Coercion {
         let may_be_base64 = text.len().is_multiple_of(4) && BASE64.decode(text).is_ok();
         let number = digits(text).ok().and_then(|(number, from)| rescaled(number, from, scale));
         let told = match (may_be_base64, number.is_some()) {
-            (true, true) if scale > 0 && !text.contains(['.', '+', 'e', 'E']) => false,
             (true, true) => {
-                return self.writes_digits.ok_or_else(|| format!("{text} may mean two numbers"));
+                return match self.writes_digits {
+                    Some(known) => Ok(known),
+                    None if scale > 0 && !text.contains(['.', '+', 'e', 'E']) => Ok(false),
+                    None => Err(format!("{text} may mean two numbers")),
+                };
             }
             (true, false) => false,
             (false, true) => true,
             (false, false) => return Ok(true),
         };
-        self.writes_digits = Some(told);
-        Ok(told)
+        match self.writes_digits.replace(told) {
+            Some(known) if known != told => {
+                self.writes_digits = Some(known);
+                Err(format!("{text} contradicts how the topic wrote numbers before"))
+            }
+            _ => Ok(told),
+        }
     }
 }
 

@@ -74,6 +74,22 @@ impl DataType {
         matches!(self, DataType::Array(_) | DataType::Map(..) | DataType::Row(_))
     }
 
+    /// Whether every reader makes the same text of a value. Only then can a column partition a
+    /// table: readers work out the folder of a file from that text. Digits of floats differ between
+    /// languages, instants are shown in the reader's own time zone, bytes are no text.
+    pub fn has_one_text(&self) -> bool {
+        let differs = matches!(
+            self,
+            DataType::Float
+                | DataType::Double
+                | DataType::TimestampLtz { .. }
+                | DataType::Binary(_)
+                | DataType::VarBinary(_)
+                | DataType::Bytes
+        );
+        !differs && !self.is_nested()
+    }
+
     /// This type, admitting null.
     pub fn nullable(self) -> ColumnType {
         ColumnType { data_type: self, nullable: true }

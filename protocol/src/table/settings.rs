@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::table::column::{Column, DataType};
+use crate::table::column::Column;
 use crate::table::setting_value::{
     Given, buckets, changelog_producer, columns, iceberg, key_format, merge_engine, refused,
     table_name, unknown, value_format,
@@ -385,10 +385,9 @@ fn check_known(key: &str, names: &[String], columns: &[Column]) -> Result<(), Se
             let remedy = format!("a column of type {data_type} cannot stand here");
             return Err(refused(key, name, &remedy));
         }
-        let is_binary =
-            matches!(data_type, DataType::Binary(_) | DataType::VarBinary(_) | DataType::Bytes);
-        if key == "table.partition.by" && is_binary {
-            return Err(refused(key, name, "bytes cannot partition a table"));
+        if key == "table.partition.by" && !data_type.has_one_text() {
+            let remedy = format!("a column of type {data_type} cannot partition a table");
+            return Err(refused(key, name, &remedy));
         }
     }
     Ok(())
@@ -474,6 +473,14 @@ mod tests {
             (&[ON, SCHEMA, ("table.primary.key", "no")], "table.schema has no such column"),
             (&[ON, SCHEMA, ("table.primary.key", "tags")], "type ARRAY<STRING> cannot stand here"),
             (&[ON, SCHEMA, ("table.partition.by", "no")], "table.schema has no such column"),
+            (
+                &[ON, ("table.schema", "a DOUBLE"), ("table.partition.by", "a")],
+                "a column of type DOUBLE cannot partition a table",
+            ),
+            (
+                &[ON, ("table.schema", "a TIMESTAMP_LTZ(3)"), ("table.partition.by", "a")],
+                "a column of type TIMESTAMP(3) WITH LOCAL TIME ZONE cannot partition a table",
+            ),
             (
                 &[ON, SCHEMA, ("table.primary.key", "id"), ("table.partition.by", "day")],
                 "table.partition.by=day is refused",
