@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
+use uuid::Uuid;
 use weir_compactor::committer::files::TableFiles;
 use weir_compactor::paimon::commit::FileEntry;
 use weir_compactor::paimon::expire::SNAPSHOTS_AT_ONCE_MAX;
@@ -208,7 +209,8 @@ impl Table {
     /// Puts a file where a commit that was cut short could have left it.
     pub(super) async fn litter(&self) {
         let files = self.files().await;
-        let path = files.paths().manifest("manifest-left-behind-0").expect("a name of ours");
+        let name = format!("manifest-{}-0", Uuid::from_u128(1));
+        let path = files.paths().manifest(&name).expect("a name of ours");
         self.store.put_new(&path, Bytes::new()).await.expect("it can be put");
     }
 
