@@ -47,7 +47,7 @@ pub(crate) struct Warehouse {
 /// The cluster whose topics were folded.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Bootstrap {
-    /// Brokers to ask, host:port[,host:port]...
+    /// Brokers to ask, as host:port; several with commas between them.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub(crate) bootstrap_server: String,
 }
