@@ -61,8 +61,14 @@ fn main() -> ExitCode {
         Command::Up(_) | Command::Broker(_) | Command::Compactor(_) => "info",
         Command::Demo(_) | Command::Topic(_) | Command::Table(_) => "warn",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let asked = std::env::var("WEIR_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter = match tracing_subscriber::EnvFilter::try_new(&asked) {
+        Ok(filter) => filter,
+        Err(error) => {
+            let remedy = "use off, error, warn, info, debug or trace";
+            return fail(&Failure::new(format!("WEIR_LOG={asked}: {error}; {remedy}")));
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

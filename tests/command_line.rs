@@ -125,6 +125,16 @@ fn a_topic_made_by_command_becomes_a_table_that_verifies() {
 }
 
 #[test]
+fn a_level_of_the_log_that_cannot_be_is_refused() {
+    let mut command = weir("topic list");
+    let Output { status, stderr, .. } = command.env("WEIR_LOG", "weir=loud").output().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let line = String::from_utf8(stderr).expect("text");
+    assert!(line.starts_with("weir: WEIR_LOG=weir=loud: "), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+#[test]
 fn wrong_usage_has_a_code_of_its_own() {
     for line in ["", "no-such-command", "table", "table read", "topic create", "up --no-such-flag"]
     {

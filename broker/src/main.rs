@@ -21,8 +21,11 @@ struct Cli {
 
 fn main() -> ExitCode {
     let arguments = Cli::parse().arguments;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let asked = std::env::var("WEIR_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = match tracing_subscriber::EnvFilter::try_new(&asked) {
+        Ok(filter) => filter,
+        Err(error) => return fail(&format!("WEIR_LOG={asked}: {error}")),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -18,8 +18,14 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let asked = std::env::var("WEIR_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = match tracing_subscriber::EnvFilter::try_new(&asked) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("weir-compactor: WEIR_LOG={asked}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

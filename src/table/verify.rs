@@ -77,14 +77,20 @@ pub(crate) async fn run(verify: &Verify) -> Result<ExitCode, Failure> {
         true => table.snapshot_ids.clone(),
         false => vec![snapshot.id],
     };
+    let quarantined = quarantined(&table, snapshot).await?;
     let mut findings = Vec::new();
+    let mut pass: Option<Pass> = None;
     for id in ids {
         // Expired meanwhile: the next one is there.
         if verify.every_snapshot && table.files.snapshot_if_there(id).await?.is_none() {
             continue;
         }
-        let verified = verify_snapshot(&table.at(id).await?, &log).await?;
+        let table = table.at(id).await?;
+        let going_on = pass.take().filter(|pass| pass.schema_id == table.schema().id);
+        let going_on = going_on.unwrap_or_else(|| Pass::new(&table, &log, quarantined.clone()));
+        let (verified, going_on) = going_on.verify(&table, &log).await?;
         findings.push(finding(&table.name, id, &verified));
+        pass = Some(going_on);
     }
     match verify.output {
         Output::Json => print::json(&findings)?,
@@ -151,8 +157,13 @@ impl Log {
         Ok(Log { cluster, lineage, settings })
     }
 
-    /// Gives every record up to the offsets of a snapshot to the refold.
-    async fn read(&self, end: &BTreeMap<i32, Offset>, refold: &mut Refold) -> Result<(), Failure> {
+    /// Gives the records from `next` up to `end` to the refold, and moves `next` there.
+    async fn read(
+        &self,
+        next: &mut BTreeMap<i32, Offset>,
+        end: &BTreeMap<i32, Offset>,
+        refold: &mut Refold,
+    ) -> Result<(), Failure> {
         let Lineage { topic, topic_id, .. } = &self.lineage;
         let partitions: Vec<i32> = end.keys().copied().collect();
         let bounds = source::bounds(&self.cluster, topic, *topic_id, &partitions).await?;
@@ -172,13 +183,17 @@ impl Log {
                 )));
             }
         }
-        let mut next: BTreeMap<i32, Offset> =
-            end.iter().filter(|(_, end)| end.0 > 0).map(|(it, _)| (*it, Offset(0))).collect();
-        if next.is_empty() {
+        for partition in end.keys() {
+            next.entry(*partition).or_insert(Offset(0));
+        }
+        let is_left = |next: &BTreeMap<i32, Offset>| {
+            end.iter().any(|(partition, end)| next[partition] < *end)
+        };
+        if !is_left(next) {
             return Ok(());
         }
-        let mut source = Source::open(&self.cluster, topic, *topic_id, &next).await?;
-        while next.iter().any(|(partition, next)| *next < end[partition]) {
+        let mut source = Source::open(&self.cluster, topic, *topic_id, next).await?;
+        while is_left(next) {
             for fetched in source.next().await?.batches {
                 let (partition, batch) = (fetched.partition, fetched.batch);
                 let (Some(next), Some(end)) = (next.get_mut(&partition), end.get(&partition))
@@ -198,7 +213,8 @@ impl Log {
                         }
                     }
                 }
-                *next = after;
+                // A batch that reaches beyond is read again for the next snapshot.
+                *next = after.min(*end);
             }
         }
         Ok(())
@@ -208,25 +224,51 @@ impl Log {
 /// Compares a table at its snapshot with the log.
 pub(crate) async fn verify_snapshot(table: &OpenTable, log: &Log) -> Result<Verified, Failure> {
     let snapshot = table.snapshot.as_ref().expect("a table is verified at a snapshot");
-    let end = snapshot.checkpoint()?.next;
-    let quarantined: BTreeSet<(i32, Offset)> = table
-        .files
-        .quarantined_records(snapshot)
-        .await?
-        .into_iter()
-        .map(|record| (record.partition, record.offset))
-        .collect();
-    let bar = print::progress(&format!("{} at snapshot {}", table.name, snapshot.id));
-    let mut refold = Refold::new(&log.settings, table.schema(), quarantined);
-    log.read(&end, &mut refold).await?;
-    let live = table.live_files().await?;
-    let table = table.clone();
-    let compared = tokio::task::spawn_blocking(move || -> Result<Verified, Failure> {
-        Ok(refold.compare(table.scan(live)?)?)
-    });
-    let verified = compared.await;
-    bar.finish_and_clear();
-    verified.map_err(|error| Failure::new(format!("the comparison failed: {error}")))?
+    let pass = Pass::new(table, log, quarantined(table, snapshot).await?);
+    Ok(pass.verify(table, log).await?.0)
+}
+
+/// Where the records lie that a snapshot set aside. Those of a later snapshot hold for an earlier one
+/// too: what lies beyond its offsets is not read for it.
+async fn quarantined(
+    table: &OpenTable,
+    snapshot: &Snapshot,
+) -> Result<BTreeSet<(i32, Offset)>, Failure> {
+    let records = table.files.quarantined_records(snapshot).await?;
+    Ok(records.into_iter().map(|record| (record.partition, record.offset)).collect())
+}
+
+/// One pass over the log: it stops at the offsets of one snapshot after the other, as long as they
+/// have the same columns.
+struct Pass {
+    schema_id: i64,
+    next: BTreeMap<i32, Offset>,
+    refold: Refold,
+}
+
+impl Pass {
+    fn new(table: &OpenTable, log: &Log, quarantined: BTreeSet<(i32, Offset)>) -> Pass {
+        let schema = table.schema();
+        let refold = Refold::new(&log.settings, schema, quarantined);
+        Pass { schema_id: schema.id, next: BTreeMap::new(), refold }
+    }
+
+    /// Reads on up to the snapshot of the table and compares.
+    async fn verify(mut self, table: &OpenTable, log: &Log) -> Result<(Verified, Pass), Failure> {
+        let snapshot = table.snapshot.as_ref().expect("a table is verified at a snapshot");
+        let bar = print::progress(&format!("{} at snapshot {}", table.name, snapshot.id));
+        let end = snapshot.checkpoint()?.next;
+        log.read(&mut self.next, &end, &mut self.refold).await?;
+        let live = table.live_files().await?;
+        let table = table.clone();
+        let compared = tokio::task::spawn_blocking(move || {
+            let verified = self.refold.clone().compare(table.scan(live)?)?;
+            Ok((verified, self))
+        });
+        let compared = compared.await;
+        bar.finish_and_clear();
+        compared.map_err(|error| Failure::new(format!("the comparison failed: {error}")))?
+    }
 }
 
 fn finding(table: &str, snapshot_id: i64, verified: &Verified) -> Finding {
