@@ -24,9 +24,6 @@ use crate::paimon::paths::{PathError, TablePaths};
 use crate::schema::{SYSTEM_COLUMN_COUNT, TableSchema};
 use crate::store::Store;
 
-/// What a batch weighs at most in its file, about.
-const BATCH_BYTES: i64 = 2 << 20;
-
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -105,17 +102,11 @@ impl TableFiles {
             || FileError::UnknownSchema { file: file.file_name.clone(), schema_id: file.schema_id };
         let written_with = self.schemas.get(&file.schema_id).ok_or_else(unknown)?;
         let path = self.paths.data_file(&place.0, place.1, &file.file_name)?;
-        let options = ReadOptions { batch_rows: batch_rows(file), ..ReadOptions::default() };
+        let options = ReadOptions::default();
         let rows =
             FileReader::open(&self.store, &path, file, written_with, &self.schema, &options)?;
         Ok(Box::new(rows.map(|batch| batch.map_err(FileError::Read))))
     }
-}
-
-/// So many rows of the file at a time that they weigh little, however large a row is.
-fn batch_rows(file: &DataFileMeta) -> usize {
-    let fitting = file.row_count.saturating_mul(BATCH_BYTES) / file.file_size.max(1);
-    usize::try_from(fitting.clamp(16, 8192)).unwrap_or(8192)
 }
 
 /// The rows of a set of live files; see [`scan`].

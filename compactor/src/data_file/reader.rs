@@ -22,6 +22,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::data_file::DataFileMeta;
@@ -66,15 +67,17 @@ pub enum ReadError {
 /// How a file is read.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
-    /// Rows in a batch.
+    /// Rows in a batch, at most.
     pub batch_rows: usize,
+    /// What a batch weighs in memory, about: large rows come fewer at a time, down to one.
+    pub batch_bytes: usize,
     /// Places of the wanted columns in `TableSchema::file_schema`, ascending; `None`: all.
     pub columns: Option<Vec<usize>>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { batch_rows: 8192, columns: None }
+        Self { batch_rows: 8192, batch_bytes: 2 << 20, columns: None }
     }
 }
 
@@ -122,9 +125,8 @@ impl FileReader {
             }
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), projected);
-        let batches = guarded(|| {
-            builder.with_projection(mask).with_batch_size(options.batch_rows.max(1)).build()
-        });
+        let batch_rows = fitting_rows(builder.metadata(), options);
+        let batches = guarded(|| builder.with_projection(mask).with_batch_size(batch_rows).build());
         Ok(Self {
             path: path.to_owned(),
             schema: wanted,
@@ -185,6 +187,23 @@ impl Iterator for FileReader {
         self.failed = matches!(next, Some(Err(_)));
         next
     }
+}
+
+/// How many rows of the largest row group weigh as much as a batch may. What compression and
+/// dictionaries save on disk counts in full: it comes back in memory.
+fn fitting_rows(metadata: &ParquetMetaData, options: &ReadOptions) -> usize {
+    let rows_of = |group: &RowGroupMetaData| {
+        let column_bytes = |column: &ColumnChunkMetaData| {
+            let plain_bytes = column.unencoded_byte_array_data_bytes().unwrap_or(0);
+            plain_bytes.max(column.uncompressed_size())
+        };
+        let bytes: i64 = group.columns().iter().map(column_bytes).sum();
+        let bytes = usize::try_from(bytes).unwrap_or(0).max(1);
+        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        (rows as u128 * options.batch_bytes as u128 / bytes as u128) as usize
+    };
+    let fitting = metadata.row_groups().iter().map(rows_of).min();
+    fitting.unwrap_or(options.batch_rows).clamp(1, options.batch_rows.max(1))
 }
 
 /// Runs what reads foreign bytes: a panic in it is an error like any other.

@@ -154,6 +154,27 @@ fn read(
     Ok(rows)
 }
 
+#[test]
+fn however_small_large_rows_are_on_disk_few_of_them_come_at_a_time() {
+    // Given rows of 64 KiB that compression and a dictionary make next to nothing.
+    let schema = schema_of("k BIGINT NOT NULL, v STRING", "k");
+    let text = "x".repeat(64 << 10);
+    let row = |key: i64| Row {
+        kind: RowKind::Insert,
+        values: vec![Value::Int64(key), Value::String(text.clone())],
+    };
+    let rows: Vec<Row> = (0..500).map(row).collect();
+    let written = write(&schema, &rows, WriterOptions::default());
+    assert!(written.meta.file_size < 1 << 20, "{} bytes", written.meta.file_size);
+    // When they are read, then a batch is about as large as it may be.
+    let options = ReadOptions::default();
+    let path = "data-0.parquet";
+    let reader = FileReader::open(&written.store, path, &written.meta, &schema, &schema, &options);
+    let sizes: Vec<usize> = reader.unwrap().map(|batch| batch.unwrap().num_rows()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 500);
+    assert!(sizes.iter().all(|rows| rows * (64 << 10) <= 2 * options.batch_bytes), "{sizes:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -166,7 +187,7 @@ proptest! {
         let rows = sorted_by_key(&schema, rows);
         let options = WriterOptions { row_group_bytes, ..WriterOptions::default() };
         let written = write(&schema, &rows, options);
-        let options = ReadOptions { batch_rows: 3, columns: None };
+        let options = ReadOptions { batch_rows: 3, ..ReadOptions::default() };
         let read = read(&written, &schema, &schema, &options).unwrap();
         prop_assert_eq!(shown(&read), shown(&rows));
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::RecordBatch;
 use weir_protocol::records::record::{Record, Records};
@@ -26,8 +27,9 @@ use crate::table::shared::Declared;
 pub(super) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 /// A batch that cannot be read is set aside offset by offset, but not more of them than this.
 const BAD_OFFSETS_MAX: i64 = 100_000;
-/// Between two looks at the memory that is taken.
+/// Between two looks at the memory that is taken: so many records, or so many bytes of them.
 const RECORDS_BETWEEN_LOOKS: u32 = 512;
+const BYTES_BETWEEN_LOOKS: usize = 1 << 20;
 
 /// Why taking in has paused.
 #[derive(Debug)]
@@ -234,7 +236,7 @@ impl Intake {
     /// Takes in the records of the open batch.
     fn go_on(&mut self, now_ms: i64) -> Result<Option<Pause>, FoldError> {
         let Some(mut open) = self.open.take() else { return Ok(None) };
-        let mut until_look = RECORDS_BETWEEN_LOOKS;
+        let (mut until_look, mut unseen_bytes) = (RECORDS_BETWEEN_LOOKS, 0);
         loop {
             let read = match open.held.take() {
                 Some(record) => Some(Ok(record)),
@@ -254,6 +256,7 @@ impl Intake {
                     pause
                 }
                 Some(Ok(record)) => {
+                    unseen_bytes += size_bytes(&record);
                     let pause = self.take(open.partition, &record, now_ms)?;
                     match pause {
                         None => open.next = record.offset.next(),
@@ -267,8 +270,8 @@ impl Intake {
                 self.open = Some(open);
                 return Ok(pause);
             }
-            if until_look == 0 {
-                until_look = RECORDS_BETWEEN_LOOKS;
+            if until_look == 0 || unseen_bytes >= BYTES_BETWEEN_LOOKS {
+                (until_look, unseen_bytes) = (RECORDS_BETWEEN_LOOKS, 0);
                 if self.is_ripe(now_ms) {
                     self.open = Some(open);
                     return Ok(Some(Pause::Ripe));
@@ -311,8 +314,9 @@ impl Intake {
             partition,
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
-            key: record.key.clone(),
-            value: record.value.clone(),
+            // A copy: a slice would hold the whole decompressed batch for as long as it waits.
+            key: record.key.as_deref().map(Bytes::copy_from_slice),
+            value: record.value.as_deref().map(Bytes::copy_from_slice),
             reason,
         };
         self.fold.quarantine(bad, now_ms)?;
@@ -336,7 +340,10 @@ impl Intake {
         for index in 0..count {
             let offset = first.plus(index);
             let (value, reason) = if index == 0 {
-                (Some(batch.bytes().clone()), format!("the batch cannot be read: {reason}"))
+                (
+                    Some(Bytes::copy_from_slice(batch.bytes())),
+                    format!("the batch cannot be read: {reason}"),
+                )
             } else {
                 (None, format!("in the unreadable batch that is kept at offset {first}"))
             };
@@ -353,6 +360,10 @@ impl Intake {
         }
         Ok(None)
     }
+}
+
+fn size_bytes(record: &Record) -> usize {
+    record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len)
 }
 
 impl OpenBatch {

@@ -221,6 +221,19 @@ fn memory_that_is_full_pauses_even_inside_a_batch() {
 }
 
 #[test]
+fn large_records_pass_the_memory_by_little() {
+    let mut world = world(&[], false);
+    let large = "x".repeat(300 << 10);
+    let values: Vec<String> =
+        (0..100).map(|id| format!(r#"{{"id":{id},"name":"{large}"}}"#)).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    world.push(batch(10, &values), BatchKind::Records);
+    assert!(matches!(world.run(), Pause::Ripe));
+    let taken = world.intake.fold().memory_bytes();
+    assert!((MEMORY_BYTES..4 * MEMORY_BYTES).contains(&taken), "{taken} bytes wait");
+}
+
+#[test]
 fn what_is_old_is_flushed_before_the_next_batch() {
     let mut world = world(&[], false);
     world.push(batch(10, &[r#"{"id":1}"#]), BatchKind::Records);
