@@ -15,6 +15,7 @@
 //!
 //! The last of fields with the same name counts, even where an earlier one does not fit.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use weir_protocol::table::column::{Column, ColumnType, DataType};
@@ -310,7 +311,7 @@ impl ValueReader<'_> {
             }?;
             let known = match places.is_empty() {
                 true => entries.iter().position(|(known, _)| *known == key),
-                false => places.get(name.as_ref()).copied(),
+                false => places.get(identity(&key).as_ref()).copied(),
             };
             let place = known.unwrap_or(entries.len());
             let start = scanner.clone();
@@ -323,7 +324,7 @@ impl ValueReader<'_> {
                 None => {
                     entries.push((key, value));
                     if !places.is_empty() || entries.len() > ENTRIES_LINEAR_MAX {
-                        index_entries(&mut places, &entries, &name);
+                        index_entries(&mut places, &entries);
                     }
                 }
             }
@@ -382,17 +383,20 @@ impl ValueReader<'_> {
     }
 }
 
-/// Keys by their text, once a map is large. Numbers may be written in several ways; `1` and `01`
-/// stay two entries then, as they do in the record.
-fn index_entries(places: &mut HashMap<String, usize>, entries: &[(Value, Value)], newest: &str) {
-    if places.is_empty() {
-        for (place, (key, _)) in entries.iter().enumerate() {
-            if let Value::String(text) = key {
-                places.insert(text.clone(), place);
-            }
-        }
+/// Keys by what they are, once a map is large: `1` and `01` are one number.
+fn index_entries(places: &mut HashMap<String, usize>, entries: &[(Value, Value)]) {
+    let from = if places.is_empty() { 0 } else { entries.len() - 1 };
+    for (place, (key, _)) in entries.iter().enumerate().skip(from) {
+        places.insert(identity(key).into_owned(), place);
     }
-    places.insert(newest.to_owned(), entries.len() - 1);
+}
+
+/// Tells a key from all others of its type.
+fn identity(key: &Value) -> Cow<'_, str> {
+    match key {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(format!("{other:?}")),
+    }
 }
 
 fn not_null(value: Value, column_type: &ColumnType) -> Result<Value, Fault> {

@@ -3,8 +3,11 @@
 //! The rules are those that the decoders document; nothing of their code is used.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use weir_protocol::table::types::{Column, ColumnType, DataType};
@@ -134,9 +137,13 @@ impl Coercion {
                 Ok(Cell::List(cells))
             }
             (DataType::Map(key, value), Json::Object(_)) => {
-                let mut entries = Vec::new();
-                for (name, raw) in parsed::<Fields>(text)? {
-                    let key = self.key(&name, &key.data_type)?;
+                // `1` and `01` are one number: of equal keys the last counts, as of equal names.
+                let mut last = BTreeMap::new();
+                for (name, raw) in parsed::<Members>(text)?.0 {
+                    last.insert(self.key(&name, &key.data_type)?, raw);
+                }
+                let mut entries = Vec::with_capacity(last.len());
+                for (key, raw) in last {
                     entries.push((key, self.inner(&raw, value, wire.element())?));
                 }
                 Ok(Cell::entries(entries))
@@ -235,6 +242,33 @@ pub(super) fn missing(cells: &[Cell], columns: &[Column]) -> Result<(), String> 
     match cells.iter().zip(columns).find(is_missing) {
         Some((_, column)) => Err(format!("column {} is NOT NULL and has no value", column.name)),
         None => Ok(()),
+    }
+}
+
+/// The members of an object in the order in which they stand, however often a name comes.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Members, D::Error> {
+        json.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
     }
 }
 

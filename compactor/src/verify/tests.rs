@@ -311,6 +311,32 @@ proptest! {
 }
 
 #[test]
+fn keys_of_a_map_that_are_one_number_are_one_key_however_they_are_written() {
+    let configs =
+        [("table.schema", "id INT NOT NULL, m MAP<INT, STRING>"), ("table.primary.key", "id")];
+    let large: Vec<String> = (0..40).map(|key| format!("\"{key}\":\"a\"")).collect();
+    let large = large.join(",");
+    let maps = [
+        r#""01":null,"1":null"#.to_owned(),
+        r#""1":"a","01":"b""#.to_owned(),
+        r#""01":"a","1":"b","1":"c""#.to_owned(),
+        format!(r#"{large},"3":"b","07":"c","39":"d""#),
+        format!(r#""007":"b",{large}"#),
+    ];
+    for map in maps {
+        let row = format!(r#"{{"id":1,"m":{{{map}}}}}"#);
+        agree(&configs, &record(0, None, Some(&row))).unwrap();
+        let (settings, schema) = table(&configs);
+        let mut rows = Vec::new();
+        let row = record(0, None, Some(&row));
+        Decoder::new(&settings, &schema).decode(&row, &mut rows).unwrap();
+        let crate::row::Value::Map(entries) = &rows[0].values[1] else { panic!("{rows:?}") };
+        let keys: BTreeSet<String> = entries.iter().map(|(key, _)| format!("{key:?}")).collect();
+        assert_eq!(keys.len(), entries.len(), "a key stands twice: {map}");
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_are_unreadable() {
     let (settings, schema) = table(JSON);
     let mut refold = Refold::new(&settings, &schema, BTreeSet::new());
