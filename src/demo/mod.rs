@@ -142,10 +142,9 @@ async fn show(demo: &Demo, both: &Both, folder: &Folder) -> Result<(), Failure> 
 
 async fn send_all(kafka: &str, sets: &[Set]) -> Result<Vec<Sent>, Failure> {
     let client = Client::connect(kafka, "weir-demo").await?;
-    let bar = print::progress("sending").with_prefix("records");
+    let bar = print::progress("sending records");
     let mut sent = Vec::new();
     for set in sets {
-        bar.set_message(format!("sending {} records to {}", set.records, set.topic));
         sent.push(send(&client, set, &bar).await?);
     }
     bar.finish_and_clear();

@@ -49,13 +49,11 @@ pub(super) async fn send(client: &Client, set: &Set, bar: &ProgressBar) -> Resul
         );
         if waiting.builder.record_count() == BATCH_RECORDS {
             waiting = waiting.send(client, set, &mut sent).await?;
-            bar.set_position(bar.position() + BATCH_RECORDS as u64);
+            bar.set_message(format!("{} of {}: {}", sent.records, set.records, set.topic));
         }
     }
-    let left = waiting.builder.record_count();
-    if left > 0 {
+    if waiting.builder.record_count() > 0 {
         waiting.send(client, set, &mut sent).await?;
-        bar.set_position(bar.position() + left as u64);
     }
     Ok(sent)
 }

@@ -80,6 +80,7 @@ pub(crate) async fn run(verify: &Verify) -> Result<ExitCode, Failure> {
     let quarantined = quarantined(&table, snapshot).await?;
     let mut findings = Vec::new();
     let mut pass: Option<Pass> = None;
+    let newest = ids.last().copied();
     for id in ids {
         // Expired meanwhile: the next one is there.
         if verify.every_snapshot && table.files.snapshot_if_there(id).await?.is_none() {
@@ -87,10 +88,15 @@ pub(crate) async fn run(verify: &Verify) -> Result<ExitCode, Failure> {
         }
         let table = table.at(id).await?;
         let going_on = pass.take().filter(|pass| pass.schema_id == table.schema().id);
-        let going_on = going_on.unwrap_or_else(|| Pass::new(&table, &log, quarantined.clone()));
-        let (verified, going_on) = going_on.verify(&table, &log).await?;
+        let mut going_on = going_on.unwrap_or_else(|| Pass::new(&table, &log, quarantined.clone()));
+        going_on.read_on(&table, &log).await?;
+        // A copy of all rows, unless nothing comes after.
+        let refold = match newest == Some(id) {
+            true => going_on.refold,
+            false => pass.insert(going_on).refold.clone(),
+        };
+        let verified = compare(refold, &table).await?;
         findings.push(finding(&table.name, id, &verified));
-        pass = Some(going_on);
     }
     match verify.output {
         Output::Json => print::json(&findings)?,
@@ -224,8 +230,16 @@ impl Log {
 /// Compares a table at its snapshot with the log.
 pub(crate) async fn verify_snapshot(table: &OpenTable, log: &Log) -> Result<Verified, Failure> {
     let snapshot = table.snapshot.as_ref().expect("a table is verified at a snapshot");
-    let pass = Pass::new(table, log, quarantined(table, snapshot).await?);
-    Ok(pass.verify(table, log).await?.0)
+    let mut pass = Pass::new(table, log, quarantined(table, snapshot).await?);
+    pass.read_on(table, log).await?;
+    compare(pass.refold, table).await
+}
+
+async fn compare(refold: Refold, table: &OpenTable) -> Result<Verified, Failure> {
+    let live = table.live_files().await?;
+    let table = table.clone();
+    let compared = tokio::task::spawn_blocking(move || Ok(refold.compare(table.scan(live)?)?));
+    compared.await.map_err(|error| Failure::new(format!("the comparison failed: {error}")))?
 }
 
 /// Where the records lie that a snapshot set aside. Those of a later snapshot hold for an earlier one
@@ -253,21 +267,14 @@ impl Pass {
         Pass { schema_id: schema.id, next: BTreeMap::new(), refold }
     }
 
-    /// Reads on up to the snapshot of the table and compares.
-    async fn verify(mut self, table: &OpenTable, log: &Log) -> Result<(Verified, Pass), Failure> {
+    /// Reads on up to the snapshot of the table.
+    async fn read_on(&mut self, table: &OpenTable, log: &Log) -> Result<(), Failure> {
         let snapshot = table.snapshot.as_ref().expect("a table is verified at a snapshot");
         let bar = print::progress(&format!("{} at snapshot {}", table.name, snapshot.id));
         let end = snapshot.checkpoint()?.next;
-        log.read(&mut self.next, &end, &mut self.refold).await?;
-        let live = table.live_files().await?;
-        let table = table.clone();
-        let compared = tokio::task::spawn_blocking(move || {
-            let verified = self.refold.clone().compare(table.scan(live)?)?;
-            Ok((verified, self))
-        });
-        let compared = compared.await;
+        let read = log.read(&mut self.next, &end, &mut self.refold).await;
         bar.finish_and_clear();
-        compared.map_err(|error| Failure::new(format!("the comparison failed: {error}")))?
+        read
     }
 }
 

@@ -28,20 +28,14 @@ pub fn answer(
     request: &CreateTopicsRequest,
     version: i16,
 ) -> CreateTopicsResponse {
+    if partitions_asked(broker, request) > PARTITIONS_PER_REQUEST_MAX {
+        return refuse_all(request, version);
+    }
     let doubled = doubled(request.topics.iter().map(|topic| topic.name.as_str()));
-    let is_excessive = partitions_asked(broker, request) > PARTITIONS_PER_REQUEST_MAX;
     let mut told = HashSet::new();
     let mut results: Vec<CreatableTopicResult> = Vec::new();
     for asked in &request.topics {
         let result = CreatableTopicResult::default().with_name(asked.name.clone());
-        if is_excessive {
-            let why = format!(
-                "Excessively large number of partitions per request: at most \
-                 {PARTITIONS_PER_REQUEST_MAX} are created at once."
-            );
-            results.push(refused(result, (ResponseError::PolicyViolation, why), version));
-            continue;
-        }
         if doubled.contains(asked.name.as_str()) {
             if told.insert(asked.name.as_str()) {
                 let why = "Duplicate topic name.".to_owned();
@@ -55,6 +49,18 @@ pub fn answer(
         });
     }
     CreateTopicsResponse::default().with_topics(results)
+}
+
+fn refuse_all(request: &CreateTopicsRequest, version: i16) -> CreateTopicsResponse {
+    let why = format!(
+        "Excessively large number of partitions per request: at most \
+         {PARTITIONS_PER_REQUEST_MAX} are created at once."
+    );
+    let results = request.topics.iter().map(|asked| {
+        let result = CreatableTopicResult::default().with_name(asked.name.clone());
+        refused(result, (ResponseError::PolicyViolation, why.clone()), version)
+    });
+    CreateTopicsResponse::default().with_topics(results.collect())
 }
 
 /// How many partitions a request asks for, or topics where it is more.

@@ -37,7 +37,7 @@ pub fn answer(
     let asked = request
         .resources
         .iter()
-        .filter(|resource| seen.insert((resource.resource_type, resource.resource_name.clone())));
+        .filter(|resource| seen.insert((resource.resource_type, &resource.resource_name)));
     let results = asked.map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)

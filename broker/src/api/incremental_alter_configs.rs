@@ -30,15 +30,14 @@ pub fn answer(
     broker: &Broker,
     request: &IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let named =
-        |resource: &AlterConfigsResource| (resource.resource_type, resource.resource_name.clone());
-    let names: Vec<_> = request.resources.iter().map(named).collect();
-    let doubled = doubled(names.iter());
+    let names = request.resources.iter().map(|it| (it.resource_type, it.resource_name.as_str()));
+    let doubled = doubled(names);
     let responses = request.resources.iter().map(|resource| {
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        let altered = match doubled.contains(&named(resource)) {
+        let name = (resource.resource_type, resource.resource_name.as_str());
+        let altered = match doubled.contains(&name) {
             false => alter(broker, resource, request.validate_only),
             true => Err((ResponseError::InvalidRequest, "The resource is named twice.".into())),
         };

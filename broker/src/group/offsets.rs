@@ -247,12 +247,8 @@ impl Offsets {
         is_over: impl Fn(&OffsetKey, &Committed) -> bool,
     ) -> Result<usize, CommitError> {
         let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(0) };
-        let mut over: BTreeMap<String, Vec<Change>> = BTreeMap::new();
-        for (key, committed) in self.all() {
-            if is_over(&key, &committed) {
-                over.entry(key.group.clone()).or_default().push((key, None));
-            }
-        }
+        let over = self.all().into_iter().filter(|(key, committed)| is_over(key, committed));
+        let over = by_group(over.map(|(key, _)| (key, None)));
         let count = over.values().map(Vec::len).sum();
         self.write(&topic, parts(&over), now_ms).await?;
         Ok(count)
@@ -261,10 +257,7 @@ impl Offsets {
     /// Writes all live offsets of a partition again and cuts off what lies before.
     pub async fn rewrite(&self, topic: &Topic, now_ms: i64) -> Result<(), CommitError> {
         let _alone = self.gate.write().await;
-        let mut live: BTreeMap<String, Vec<Change>> = BTreeMap::new();
-        for (key, committed) in self.all() {
-            live.entry(key.group.clone()).or_default().push((key, Some(committed)));
-        }
+        let live = by_group(self.all().into_iter().map(|(key, it)| (key, Some(it))));
         let cuts: Vec<Offset> =
             topic.partitions.iter().map(|partition| partition.ends().log_end).collect();
         self.write(topic, parts(&live), now_ms).await?;
@@ -296,6 +289,14 @@ impl Commit<'_> {
     ) -> Result<(), CommitError> {
         self.offsets.write(topic, std::iter::once((group, changes)), now_ms).await
     }
+}
+
+fn by_group(changes: impl Iterator<Item = Change>) -> BTreeMap<String, Vec<Change>> {
+    let mut groups: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+    for change in changes {
+        groups.entry(change.0.group.clone()).or_default().push(change);
+    }
+    groups
 }
 
 /// The changes of all groups in batches that are not too large.

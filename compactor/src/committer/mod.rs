@@ -291,13 +291,13 @@ impl Committer {
     /// not be read again is refused, for a table with such a file could never be opened.
     pub async fn add_schema(&mut self, schema: &TableSchema) -> Result<(), CommitError> {
         let path = self.files.paths.schema(schema.id);
-        match TableSchema::from_json(schema.to_json().as_bytes()) {
+        let json = schema.to_json();
+        match TableSchema::from_json(json.as_bytes()) {
             Ok(read) if read == *schema => {}
             Ok(_) => return Err(CommitError::LossySchema { id: schema.id }),
             Err(source) => return Err(CommitError::UnreadableSchema { id: schema.id, source }),
         }
-        let bytes = Bytes::from(schema.to_json().into_bytes());
-        let put = self.files.store.put_new(&path, bytes).await;
+        let put = self.files.store.put_new(&path, Bytes::from(json)).await;
         self.schemas = self.files.schemas().await?;
         let held = self.schemas.iter().find(|held| held.id == schema.id);
         let is_ours = held.is_some_and(|held| {
