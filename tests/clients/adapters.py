@@ -2,7 +2,7 @@
 
 An adapter creates topics, writes records, reads them back, looks up offsets and does the admin calls.
 It takes and gives `Record`s and turns each client's errors into Kafka's names (`error_name`). Readers
-assign their partitions themselves: no consumer group is joined.
+assign their partitions themselves; `members.py` has those that join groups.
 """
 
 import asyncio

@@ -1,12 +1,16 @@
 """Members of consumer groups, each in a thread of its own, with one face for three clients.
 
 A member subscribes to one topic, notes what it reads as (partition, offset, value), how often it was
-given partitions, and commits what it has read when it is closed.
+given partitions and which it had to give back, and commits what it has read when it is closed.
 """
 
 import asyncio
 import threading
 import time
+
+
+# What ends a member of librdkafka, which by itself goes on trying, or says nothing more.
+REFUSALS = ("_FATAL", "INCONSISTENT_GROUP_PROTOCOL", "INVALID_SESSION_TIMEOUT", "GROUP_MAX_SIZE_REACHED")
 
 
 class Member:
@@ -16,6 +20,7 @@ class Member:
         self.bootstrap, self.topic, self.group, self.instance = bootstrap, topic, group, instance
         self.settings = settings
         self.seen, self.assigned, self.assignments, self.error = [], set(), 0, None
+        self.given_back = set()
         self.stopping = False
         self.thread = threading.Thread(target=self.guarded, daemon=True)
         self.thread.start()
@@ -30,6 +35,10 @@ class Member:
         partitions = set(partitions)
         if partitions != self.assigned:
             self.assigned, self.assignments = partitions, self.assignments + 1
+
+    def gave_back(self, places):
+        if not self.stopping:
+            self.given_back.update(place.partition for place in places)
 
     def close(self):
         self.stopping = True
@@ -54,15 +63,15 @@ class LibrdkafkaMember(Member):
         if settings.get("group.protocol") == "consumer":
             del settings["session.timeout.ms"], settings["heartbeat.interval.ms"]
         consumer = confluent_kafka.Consumer(settings)
-        consumer.subscribe([self.topic])
+        consumer.subscribe([self.topic], on_revoke=lambda _, places: self.gave_back(places))
         while not self.stopping:
             message = consumer.poll(0.1)
             self.given(place.partition for place in consumer.assignment())
             if message is None:
                 continue
-            if message.error():
-                if message.error().fatal():
-                    raise confluent_kafka.KafkaException(message.error())
+            if error := message.error():
+                if error.name() in REFUSALS:
+                    raise confluent_kafka.KafkaException(error)
                 continue
             self.seen.append((message.partition(), message.offset(), message.value()))
         consumer.close()
@@ -74,10 +83,21 @@ class KafkaPythonMember(Member):
     def run(self):
         import kafka
 
+        member = self
+
+        class Listener(kafka.ConsumerRebalanceListener):
+            def on_partitions_revoked(self, revoked):
+                member.gave_back(revoked)
+
+            def on_partitions_assigned(self, assigned):
+                pass
+
+        settings = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300, **self.settings}
         consumer = kafka.KafkaConsumer(
-            self.topic, bootstrap_servers=self.bootstrap, group_id=self.group, auto_offset_reset="earliest",
-            session_timeout_ms=6000, heartbeat_interval_ms=300, group_instance_id=self.instance, **self.settings,
+            bootstrap_servers=self.bootstrap, group_id=self.group, auto_offset_reset="earliest",
+            group_instance_id=self.instance, **settings,
         )  # fmt: skip
+        consumer.subscribe([self.topic], listener=Listener())
         while not self.stopping:
             for place, records in consumer.poll(timeout_ms=100).items():
                 self.seen.extend((place.partition, record.offset, record.value) for record in records)
@@ -94,9 +114,10 @@ class AiokafkaMember(Member):
     async def read(self):
         import aiokafka
 
+        settings = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300, **self.settings}
         consumer = aiokafka.AIOKafkaConsumer(
             self.topic, bootstrap_servers=self.bootstrap, group_id=self.group, auto_offset_reset="earliest",
-            session_timeout_ms=6000, heartbeat_interval_ms=300, group_instance_id=self.instance, **self.settings,
+            group_instance_id=self.instance, **settings,
         )  # fmt: skip
         await consumer.start()
         try:

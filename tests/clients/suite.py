@@ -2,8 +2,8 @@
 
 usage: suite.py [--only TEXT] [--bootstrap HOST:PORT] [--keep]
 
-`--only` runs the checks whose name contains the text. `--bootstrap` runs the checks of the log alone
-against another Kafka broker: that is how the suite itself was checked. `--keep` leaves the data.
+`--only` runs the checks whose name contains the text. `--bootstrap` runs the checks of the log and of
+groups against another Kafka broker: that is how the suite itself was checked. `--keep` leaves the data.
 """
 
 import argparse
@@ -13,6 +13,9 @@ import sys
 
 from adapters import Aiokafka, Kcat, KafkaPython, Librdkafka
 from checks import Checks, Skipped
+from group_admin_checks import run_group_admin_checks
+from group_checks import run_group_checks
+from group_edge_checks import run_group_edge_checks
 from log_checks import run_log_checks
 
 
@@ -45,12 +48,13 @@ def main():
             checks.run("log/kcat", no_kcat)
             kcat = None
         run_log_checks(checks, adapters, kcat)
+        run_group_checks(checks, weir, adapters)
+        run_group_edge_checks(checks, weir, adapters)
+        run_group_admin_checks(checks, adapters)
         if weir:
-            from group_checks import run_group_checks
             from restart_checks import run_restart_checks
             from table_checks import run_table_checks
 
-            run_group_checks(checks, weir, adapters)
             run_table_checks(checks, weir, adapters, kcat)
             run_restart_checks(checks, weir, adapters[0])
         for adapter in adapters:
