@@ -9,11 +9,9 @@ COUNT = 60
 
 
 def live_group(writer, bootstrap, topic, **settings):
-    """A stable group of one static member that has read all and committed it."""
+    """A stable group of one member that has read all and commits it within moments."""
     writer.create_topic(topic, PARTITIONS)
-    member = LibrdkafkaMember(
-        bootstrap, topic, f"of-{topic}", **{"auto.commit.interval.ms": 100, **settings}
-    )  # fmt: skip
+    member = LibrdkafkaMember(bootstrap, topic, f"of-{topic}", **{"auto.commit.interval.ms": 100, **settings})
     shared_out([member])
     read_once([member], produce(writer, topic, "some", COUNT), "read")
     return member

@@ -119,8 +119,8 @@ class AiokafkaMember(Member):
             self.topic, bootstrap_servers=self.bootstrap, group_id=self.group, auto_offset_reset="earliest",
             group_instance_id=self.instance, **settings,
         )  # fmt: skip
-        await consumer.start()
         try:
+            await consumer.start()
             while not self.stopping:
                 for place, records in (await consumer.getmany(timeout_ms=100)).items():
                     self.seen.extend((place.partition, record.offset, record.value) for record in records)
