@@ -23,5 +23,6 @@ pub mod partition;
 pub mod producer_ids;
 pub mod producers;
 pub mod server;
+pub mod share;
 pub mod start;
 pub mod sync;
