@@ -13,6 +13,7 @@ use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+use crate::share::coordinator::ShareCoordinator;
 
 /// One broker.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Broker {
     pub catalog: Catalog,
     /// The committed offsets.
     pub offsets: Offsets,
+    /// The share groups.
+    pub shares: ShareCoordinator,
     /// Where producer ids come from.
     pub producer_ids: ProducerIds,
     /// The log directory of all partitions.

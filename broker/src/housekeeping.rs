@@ -47,6 +47,23 @@ pub async fn run(broker: Arc<Broker>) {
     }
 }
 
+/// How often members of share groups are looked at.
+const SHARE_TICK: Duration = Duration::from_secs(1);
+
+/// Looks after share groups until it is dropped: silent members, deleted topics, the size of their
+/// internal topic.
+pub async fn keep_shares(broker: Arc<Broker>) {
+    let bytes_max = u64::try_from(broker.config.share_state_topic_segment_bytes).unwrap_or(0);
+    loop {
+        tokio::time::sleep(SHARE_TICK).await;
+        let now_ms = broker.clock.now_ms();
+        broker.shares.tick(&broker.catalog, now_ms);
+        if let Err(error) = broker.shares.prune(REWRITE_SEGMENTS * bytes_max, now_ms).await {
+            tracing::error!(%error, "what no share group needs cannot be cut off");
+        }
+    }
+}
+
 /// One look at all logs. Blocks: for a thread that may.
 pub fn retain(broker: &Broker) {
     for name in broker.catalog.topics().iter().map(|topic| topic.name.clone()) {

@@ -24,6 +24,7 @@ use crate::log::error::{LogError, ReadError};
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
+use crate::share::coordinator::ShareCoordinator;
 use crate::{admin, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
@@ -69,6 +70,14 @@ pub enum StartError {
         /// What is wrong.
         source: ReadError,
     },
+    /// The share groups cannot be read.
+    #[error("data directory {directory}: the internal topics of share groups: {source}")]
+    Shares {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: ReadError,
+    },
     /// The producer ids cannot be read.
     #[error("data directory {directory}: {source}")]
     ProducerIds {
@@ -109,6 +118,7 @@ pub struct RunningBroker {
     http: JoinHandle<()>,
     http_stop: oneshot::Sender<()>,
     housekeeping: JoinHandle<()>,
+    shares: JoinHandle<()>,
 }
 
 impl RunningBroker {
@@ -144,6 +154,7 @@ impl RunningBroker {
             http: tokio::spawn(admin::serve(broker.clone(), http, stop)),
             http_stop,
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
+            shares: tokio::spawn(housekeeping::keep_shares(broker.clone())),
             broker,
         })
     }
@@ -161,9 +172,11 @@ impl RunningBroker {
     /// Answers what has begun, syncs everything and leaves the clean-shutdown marker.
     pub async fn stop(self) -> Result<(), StopError> {
         self.server.stop().await;
-        self.housekeeping.abort();
-        // It was aborted, or had panicked and told so.
-        let _ = self.housekeeping.await;
+        for task in [self.housekeeping, self.shares] {
+            task.abort();
+            // It was aborted, or had panicked and told so.
+            let _ = task.await;
+        }
         let _ = self.http_stop.send(());
         // An HTTP client that keeps its connection must not keep the broker.
         let abort = self.http.abort_handle();
@@ -227,6 +240,8 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let offsets = Offsets::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
+    let shares = ShareCoordinator::open(&catalog, &config, clock.now_ms())
+        .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory, source })?;
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
@@ -235,6 +250,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         cluster_id,
         catalog,
         offsets,
+        shares,
         producer_ids,
         logs,
         metrics,

@@ -5,6 +5,8 @@
 //! fixed size are listed by their size only. `or_null` marks what the codec takes as null, in every
 //! version: what a null means, and whether it may stand there, is the handler's to answer.
 
+mod share;
+
 /// A struct: its fields in wire order. In flexible versions tagged fields follow.
 pub type Shape = &'static [Field];
 
@@ -142,6 +144,13 @@ pub fn of(api_key: i16) -> Option<Shape> {
         44 => INCREMENTAL_ALTER_CONFIGS,
         60 => DESCRIBE_CLUSTER,
         75 => DESCRIBE_TOPIC_PARTITIONS,
+        76 => share::GROUP_HEARTBEAT,
+        77 => share::GROUP_DESCRIBE,
+        78 => share::FETCH,
+        79 => share::ACKNOWLEDGE,
+        90 => share::DESCRIBE_OFFSETS,
+        91 => share::ALTER_OFFSETS,
+        92 => share::DELETE_OFFSETS,
         _ => return None,
     })
 }

@@ -7,13 +7,16 @@
 //! in every version.
 
 pub mod alter_configs;
+pub mod alter_share_group_offsets;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_records;
+pub mod delete_share_group_offsets;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
@@ -25,6 +28,11 @@ pub mod offset_commit;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod share_acknowledge;
+pub mod share_fetch;
+pub mod share_group_describe;
+pub mod share_group_heartbeat;
+pub mod share_routes;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -163,6 +171,15 @@ fn dispatch(
         }
         ApiKey::DescribeTopicPartitions => {
             reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
+        }
+        ApiKey::ShareGroupHeartbeat
+        | ApiKey::ShareGroupDescribe
+        | ApiKey::ShareFetch
+        | ApiKey::ShareAcknowledge
+        | ApiKey::DescribeShareGroupOffsets
+        | ApiKey::AlterShareGroupOffsets
+        | ApiKey::DeleteShareGroupOffsets => {
+            return share_routes::dispatch(api, broker, head, body);
         }
         _ => return dispatch_change(api, broker.clone(), &header, body),
     };

@@ -60,6 +60,13 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<IncrementalAlterConfigsRequest>(),
         codec::<DescribeClusterRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
+        codec::<ShareGroupHeartbeatRequest>(),
+        codec::<ShareGroupDescribeRequest>(),
+        codec::<ShareFetchRequest>(),
+        codec::<ShareAcknowledgeRequest>(),
+        codec::<DescribeShareGroupOffsetsRequest>(),
+        codec::<AlterShareGroupOffsetsRequest>(),
+        codec::<DeleteShareGroupOffsetsRequest>(),
     ]
 }
 
