@@ -11,4 +11,5 @@ mod limits;
 mod offsets;
 mod produce_fetch;
 mod retention;
+mod share;
 mod topics;

@@ -4,14 +4,17 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_share_group_offsets_request::{
     AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
 };
-use kafka_protocol::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
+use kafka_protocol::messages::describe_share_group_offsets_request::{
+    DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsRequestTopic,
+};
 use kafka_protocol::messages::share_acknowledge_request::{
     AcknowledgePartition, AcknowledgeTopic, AcknowledgementBatch,
 };
 use kafka_protocol::messages::share_fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
-    AlterShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequest, GroupId, MetadataRequest,
-    ShareAcknowledgeRequest, ShareFetchRequest, ShareGroupHeartbeatRequest, TopicName,
+    AlterShareGroupOffsetsRequest, DeleteShareGroupOffsetsRequest,
+    DescribeShareGroupOffsetsRequest, GroupId, MetadataRequest, ShareAcknowledgeRequest,
+    ShareFetchRequest, ShareGroupDescribeRequest, ShareGroupHeartbeatRequest, TopicName,
 };
 use uuid::Uuid;
 use weir_broker::start::RunningBroker;
@@ -31,9 +34,10 @@ impl Member {
     async fn join(broker: &RunningBroker, name: &'static str) -> Self {
         let mut client = Client::of(broker).await;
         let metadata = client.call(12, &MetadataRequest::default().with_topics(None)).await;
-        let own = metadata.topics.iter().find(|topic| {
-            topic.name.as_ref().is_some_and(|name| name.as_str() == "t")
-        });
+        let own = metadata
+            .topics
+            .iter()
+            .find(|topic| topic.name.as_ref().is_some_and(|name| name.as_str() == "t"));
         let topic = own.expect("it is there").topic_id;
         let mut member = Self { client, name, topic, epoch: 0, session_epoch: 0 };
         let (error, partitions) = member.beat(Some(&["t"])).await;
@@ -84,9 +88,12 @@ impl Member {
                 partition.records.is_some_and(|bytes| !bytes.is_empty()),
                 !partition.acquired_records.is_empty()
             );
-            all.extend(partition.acquired_records.iter().map(|one| {
-                (one.first_offset, one.last_offset, one.delivery_count)
-            }));
+            all.extend(
+                partition
+                    .acquired_records
+                    .iter()
+                    .map(|one| (one.first_offset, one.last_offset, one.delivery_count)),
+            );
         }
         all
     }
@@ -125,6 +132,78 @@ impl Member {
         let request = DescribeShareGroupOffsetsRequest::default().with_groups(vec![group]);
         let response = self.client.call(0, &request).await;
         response.groups[0].topics[0].partitions[0].start_offset
+    }
+}
+
+/// Every API of share groups, about what is there and what is not.
+pub(crate) async fn ask_everything(client: &mut Client, topic: Uuid) {
+    let group = || GroupId(text("share"));
+    let beat = ShareGroupHeartbeatRequest::default()
+        .with_group_id(group())
+        .with_member_id(text("ada"))
+        .with_subscribed_topic_names(Some(vec![TopicName(text("t"))]));
+    let told = client.call(1, &beat).await;
+    assert!(told.error_code == 0 && told.assignment.is_some(), "{told:?}");
+    let unknown = beat.with_member_id(text("bob")).with_member_epoch(9);
+    let told = client.call(1, &unknown).await;
+    assert_eq!(told.error_code, ResponseError::UnknownMemberId.code());
+    let ids = vec![group(), GroupId(text("missing")), GroupId(text(""))];
+    let request = ShareGroupDescribeRequest::default().with_group_ids(ids);
+    let described = client.call(1, &request).await;
+    let codes: Vec<i16> = described.groups.iter().map(|group| group.error_code).collect();
+    assert_eq!(
+        codes,
+        [0, ResponseError::GroupIdNotFound.code(), ResponseError::InvalidGroupId.code()]
+    );
+    assert_eq!(described.groups[0].members[0].assignment.topic_partitions[0].topic_id, topic);
+    let topics = [topic, Uuid::from_u128(1)].map(|id| {
+        let partitions = [0, 77].map(|index| FetchPartition::default().with_partition_index(index));
+        FetchTopic::default().with_topic_id(id).with_partitions(partitions.to_vec())
+    });
+    let fetch = ShareFetchRequest::default()
+        .with_group_id(Some(group()))
+        .with_member_id(Some(text("ada")))
+        .with_topics(topics.to_vec());
+    let fetched = client.call(1, &fetch).await;
+    assert_eq!((fetched.error_code, fetched.responses.len()), (0, 2));
+    let unnamed = client.call(1, &ShareFetchRequest::default()).await;
+    assert_eq!(unnamed.error_code, ResponseError::InvalidRequest.code());
+    let partition = AcknowledgePartition::default().with_acknowledgement_batches(vec![
+        AcknowledgementBatch::default().with_last_offset(5).with_acknowledge_types(vec![9]),
+    ]);
+    let acknowledge = ShareAcknowledgeRequest::default()
+        .with_group_id(Some(group()))
+        .with_member_id(Some(text("ada")))
+        .with_share_session_epoch(1)
+        .with_topics(vec![
+            AcknowledgeTopic::default().with_topic_id(topic).with_partitions(vec![partition]),
+        ]);
+    let answered = client.call(1, &acknowledge).await;
+    let code = answered.responses[0].partitions[0].error_code;
+    assert_eq!((answered.error_code, code), (0, ResponseError::InvalidRequest.code()));
+    ask_for_offsets(client).await;
+}
+
+async fn ask_for_offsets(client: &mut Client) {
+    for (id, expected) in [("share", 0), ("missing", ResponseError::GroupIdNotFound.code())] {
+        let topics = ["t", "missing"].map(|topic| {
+            DescribeShareGroupOffsetsRequestTopic::default()
+                .with_topic_name(TopicName(text(topic)))
+                .with_partitions(vec![0, 77])
+        });
+        let asked = [None, Some(topics.to_vec())].map(|topics| {
+            DescribeShareGroupOffsetsRequestGroup::default()
+                .with_group_id(GroupId(text(id)))
+                .with_topics(topics)
+        });
+        let request = DescribeShareGroupOffsetsRequest::default().with_groups(asked.to_vec());
+        let described = client.call(0, &request).await;
+        assert!(described.groups.iter().all(|group| group.error_code == expected));
+        let expected = if expected == 0 { ResponseError::NonEmptyGroup.code() } else { expected };
+        let request = AlterShareGroupOffsetsRequest::default().with_group_id(GroupId(text(id)));
+        assert_eq!(client.call(0, &request).await.error_code, expected);
+        let request = DeleteShareGroupOffsetsRequest::default().with_group_id(GroupId(text(id)));
+        assert_eq!(client.call(0, &request).await.error_code, expected);
     }
 }
 
