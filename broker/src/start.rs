@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::config::setting::ConfigError;
 use crate::disk::Disk;
 use crate::disk::os::{OpenError, OsDisk};
-use crate::group::offsets::Offsets;
+use crate::group::coordinator::Groups;
 use crate::log::dir::LogDir;
 use crate::log::dir::options::{Durability, LogDirOptions, ReadMode};
 use crate::log::error::{LogError, ReadError};
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
-use crate::{admin, housekeeping};
+use crate::{admin, group, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,7 @@ pub struct RunningBroker {
     http_stop: oneshot::Sender<()>,
     housekeeping: JoinHandle<()>,
     shares: JoinHandle<()>,
+    groups: JoinHandle<()>,
 }
 
 impl RunningBroker {
@@ -142,10 +143,7 @@ impl RunningBroker {
         let opened = tokio::task::spawn_blocking(move || open(config)).await;
         let broker = opened.map_err(|_| StartError::Panic { directory })??;
         // A crash may have come between deleting a topic and forgetting its offsets.
-        let now_ms = broker.clock.now_ms();
-        if let Err(error) = broker.offsets.expire(&broker.catalog, &broker.config, now_ms).await {
-            tracing::error!(%error, "expired offsets cannot be forgotten");
-        }
+        housekeeping::keep_offsets(&broker).await;
         let (http_stop, stop) = oneshot::channel();
         Ok(Self {
             kafka_address,
@@ -155,6 +153,7 @@ impl RunningBroker {
             http_stop,
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
             shares: tokio::spawn(housekeeping::keep_shares(broker.clone())),
+            groups: tokio::spawn(broker.groups.clone().run()),
             broker,
         })
     }
@@ -172,7 +171,7 @@ impl RunningBroker {
     /// Answers what has begun, syncs everything and leaves the clean-shutdown marker.
     pub async fn stop(self) -> Result<(), StopError> {
         self.server.stop().await;
-        for task in [self.housekeeping, self.shares] {
+        for task in [self.housekeeping, self.groups, self.shares] {
             task.abort();
             // It was aborted, or had panicked and told so.
             let _ = task.await;
@@ -238,12 +237,14 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     metrics.register(Box::new(counters.failed.clone()))?;
     let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
-    let offsets = Offsets::open(&catalog)
+    let catalog = Arc::new(catalog);
+    let (offsets, stored) = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
     let shares = ShareCoordinator::open(&catalog, &config, clock.now_ms())
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory, source })?;
+    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,
@@ -251,6 +252,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         catalog,
         offsets,
         shares,
+        groups,
         producer_ids,
         logs,
         metrics,

@@ -11,7 +11,6 @@ use kafka_protocol::messages::ShareGroupHeartbeatRequest;
 use kafka_protocol::messages::share_group_heartbeat_response::{
     Assignment, ShareGroupHeartbeatResponse, TopicPartitions,
 };
-use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::api::share_routes::{durable, internal_topics};
@@ -21,14 +20,22 @@ use crate::share::groups::HeartbeatError;
 use crate::share::membership::{Heartbeat, LEAVE_EPOCH, Told};
 use crate::share::session::{Place, SessionKey};
 
+/// Where a heartbeat comes from.
+pub struct Client {
+    /// What the client calls itself.
+    pub id: String,
+    /// Its address.
+    pub host: String,
+}
+
 /// Answers the request.
 pub async fn answer(
     broker: Arc<Broker>,
     request: ShareGroupHeartbeatRequest,
-    client_id: StrBytes,
+    client: Client,
 ) -> ShareGroupHeartbeatResponse {
     let settings = broker.shares.settings(request.group_id.as_str());
-    match beat(&broker, &request, &client_id).await {
+    match beat(&broker, &request, client).await {
         Ok(told) => ShareGroupHeartbeatResponse::default()
             .with_member_id(Some(request.member_id))
             .with_member_epoch(told.epoch)
@@ -43,7 +50,7 @@ pub async fn answer(
 async fn beat(
     broker: &Arc<Broker>,
     request: &ShareGroupHeartbeatRequest,
-    client_id: &StrBytes,
+    client: Client,
 ) -> Result<Told, (ResponseError, String)> {
     let invalid = |why: &str| Err((ResponseError::InvalidRequest, why.to_owned()));
     let group = request.group_id.as_str();
@@ -56,13 +63,17 @@ async fn beat(
     if request.rack_id.as_ref().is_some_and(|rack| rack.is_empty()) {
         return invalid("RackId can't be empty.");
     }
+    if broker.groups.view(group).is_some() {
+        let why = format!("Group {group} is not a share group.");
+        return Err((ResponseError::GroupIdNotFound, why));
+    }
     let topics = request.subscribed_topic_names.as_ref();
     let heartbeat = Heartbeat {
         member: request.member_id.to_string(),
         epoch: request.member_epoch,
         rack: request.rack_id.as_ref().map(ToString::to_string),
-        client_id: client_id.to_string(),
-        client_host: String::new(),
+        client_id: client.id,
+        client_host: client.host,
         topics: topics.map(|names| names.iter().map(|name| name.to_string()).collect()),
     };
     let log = internal_topics(broker).await.map_err(|error| (error, String::new()))?;

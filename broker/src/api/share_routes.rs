@@ -8,7 +8,7 @@ use kafka_protocol::messages::ApiKey;
 use weir_protocol::header::RequestHeader;
 
 use crate::api::{
-    Begun, Refusal, alter_share_group_offsets, decode, delete_share_group_offsets,
+    Begun, Caller, Refusal, alter_share_group_offsets, decode, delete_share_group_offsets,
     describe_share_group_offsets, later, reply, share_acknowledge, share_fetch,
     share_group_describe, share_group_heartbeat,
 };
@@ -16,17 +16,33 @@ use crate::broker::Broker;
 use crate::share::cell::CellError;
 use crate::share::state_log::Written;
 
+/// Whether an API is one of these.
+pub(super) fn serves(api: ApiKey) -> bool {
+    matches!(
+        api,
+        ApiKey::ShareGroupHeartbeat
+            | ApiKey::ShareGroupDescribe
+            | ApiKey::ShareFetch
+            | ApiKey::ShareAcknowledge
+            | ApiKey::DescribeShareGroupOffsets
+            | ApiKey::AlterShareGroupOffsets
+            | ApiKey::DeleteShareGroupOffsets
+    )
+}
+
 /// Begins a request about share groups.
-pub fn dispatch(
+pub(super) fn dispatch(
     api: ApiKey,
     broker: &Arc<Broker>,
+    caller: &Arc<Caller>,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Begun, Refusal> {
     let shared = broker.clone();
     Ok(match api {
         ApiKey::ShareGroupHeartbeat => {
-            let client = header.client_id.clone().unwrap_or_default();
+            let client_id = header.client_id.as_deref().unwrap_or_default().to_owned();
+            let client = share_group_heartbeat::Client { id: client_id, host: caller.host.clone() };
             later(header, share_group_heartbeat::answer(shared, decode(header, body)?, client))
         }
         ApiKey::ShareGroupDescribe => Begun::Done(reply(

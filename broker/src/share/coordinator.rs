@@ -8,7 +8,7 @@ use weir_protocol::records::Offset;
 use crate::catalog::error::CatalogError;
 use crate::catalog::{Catalog, Topic};
 use crate::config::Config;
-use crate::group::offsets::internal_topic;
+use crate::group::internal::internal_topic;
 use crate::log::error::ReadError;
 use crate::partition::Partition;
 use crate::share::cell::{Cell, CellError, Moment};

@@ -146,8 +146,16 @@ impl Groups {
         Ok(written)
     }
 
-    /// Writes all groups again at the end of the log.
-    pub fn rewrite(&self, log: &Topic, now_ms: i64) -> Result<Vec<Written>, AppendError> {
+    /// Writes all groups again at the end of the log, durably.
+    pub async fn write_again(&self, log: &Topic, now_ms: i64) -> Result<(), String> {
+        let written = self.append_all(log, now_ms).map_err(|error| error.to_string())?;
+        for one in written {
+            one.durable().await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn append_all(&self, log: &Topic, now_ms: i64) -> Result<Vec<Written>, AppendError> {
         let groups = self.lock();
         let sorted: BTreeMap<_, _> = groups.iter().collect();
         let mut all = Vec::new();
