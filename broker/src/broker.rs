@@ -120,6 +120,8 @@ impl Broker {
             }
         }
         gauges.producers.set(producers);
+        gauges.share_groups.set(self.shares.groups.all().len() as i64);
+        gauges.share_sessions.set(self.shares.sessions().len() as i64);
         self.refresh_groups();
         for (key, committed) in self.offsets.all() {
             let index = key.partition.to_string();

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
+use crate::share::group_configs::GroupConfigs;
 use crate::{admin, group, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
@@ -69,6 +70,14 @@ pub enum StartError {
         directory: String,
         /// What is wrong.
         source: ReadError,
+    },
+    /// The settings of groups cannot be read.
+    #[error("data directory {directory}: {source}")]
+    GroupConfigs {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: std::io::Error,
     },
     /// The share groups cannot be read.
     #[error("data directory {directory}: the internal topics of share groups: {source}")]
@@ -240,7 +249,9 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let catalog = Arc::new(catalog);
     let (offsets, stored) = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
-    let shares = ShareCoordinator::open(&catalog, &config, clock.now_ms())
+    let configs = GroupConfigs::open(logs.clone(), config.clone())
+        .map_err(|source| StartError::GroupConfigs { directory: directory.clone(), source })?;
+    let shares = ShareCoordinator::open(&catalog, &config, configs, clock.now_ms())
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory, source })?;

@@ -12,6 +12,7 @@ use crate::group::internal::internal_topic;
 use crate::log::error::ReadError;
 use crate::partition::Partition;
 use crate::share::cell::{Cell, CellError, Moment};
+use crate::share::group_configs::GroupConfigs;
 use crate::share::groups::Groups;
 use crate::share::session::{Place, SessionKey, Sessions};
 use crate::share::settings::GroupSettings;
@@ -26,6 +27,8 @@ pub struct ShareCoordinator {
     config: Arc<Config>,
     /// The groups.
     pub groups: Groups,
+    /// What was set for them.
+    pub configs: GroupConfigs,
     log: StateLog,
     cells: Mutex<Cells>,
     sessions: Mutex<Sessions>,
@@ -44,7 +47,12 @@ pub enum UpkeepError {
 
 impl ShareCoordinator {
     /// Reads everything back. Blocks.
-    pub fn open(catalog: &Catalog, config: &Arc<Config>, now_ms: i64) -> Result<Self, ReadError> {
+    pub fn open(
+        catalog: &Catalog,
+        config: &Arc<Config>,
+        configs: GroupConfigs,
+        now_ms: i64,
+    ) -> Result<Self, ReadError> {
         let groups = Groups::open(catalog)?;
         let (log, states) = StateLog::open(catalog)?;
         let mut cells = Cells::new();
@@ -56,6 +64,7 @@ impl ShareCoordinator {
         let coordinator = Self {
             config: config.clone(),
             groups,
+            configs,
             log,
             cells: Mutex::new(cells),
             sessions: Mutex::default(),
@@ -92,8 +101,8 @@ impl ShareCoordinator {
     }
 
     /// What holds for a group.
-    pub fn settings(&self, _group: &str) -> GroupSettings {
-        GroupSettings::of(&self.config, &BTreeMap::new()).expect("the defaults are in their bounds")
+    pub fn settings(&self, group: &str) -> GroupSettings {
+        self.configs.settings(group)
     }
 
     /// What surrounds a change at this time.

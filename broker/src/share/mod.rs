@@ -12,6 +12,7 @@ pub mod assignor;
 pub mod cell;
 pub mod compact;
 pub mod coordinator;
+pub mod group_configs;
 pub mod group_records;
 pub mod groups;
 pub mod membership;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
+use crate::config::setting::Kind;
 use crate::share::partition::Limits;
 
 /// Where a group begins in a partition that it has never read.
@@ -29,6 +30,8 @@ pub enum Isolation {
 pub struct GroupSetting {
     /// Kafka's name.
     pub name: &'static str,
+    /// Type shown to clients.
+    pub kind: Kind,
     /// Its meaning, in one line.
     pub doc: &'static str,
     /// Its value when it is not set.
@@ -45,26 +48,31 @@ const ISOLATION: &str = "share.isolation.level";
 pub static GROUP_SETTINGS: &[GroupSetting] = &[
     GroupSetting {
         name: RESET,
+        kind: Kind::String,
         doc: "Where the group begins in a partition that it has never read: latest, earliest, or by_duration:PnDTnHnMn.nS.",
         default: |_| "latest".into(),
     },
     GroupSetting {
         name: HEARTBEAT_MS,
+        kind: Kind::Int,
         doc: "How often members of the group send a heartbeat.",
         default: |config| config.group_share_heartbeat_interval_ms.to_string(),
     },
     GroupSetting {
         name: ISOLATION,
+        kind: Kind::String,
         doc: "Whether the group waits for open transactions: read_uncommitted or read_committed.",
         default: |_| "read_uncommitted".into(),
     },
     GroupSetting {
         name: LOCK_MS,
+        kind: Kind::Int,
         doc: "How long a member has a record that it has acquired.",
         default: |config| config.group_share_record_lock_duration_ms.to_string(),
     },
     GroupSetting {
         name: SESSION_MS,
+        kind: Kind::Int,
         doc: "A member of the group that is silent for so long is gone.",
         default: |config| config.group_share_session_timeout_ms.to_string(),
     },

@@ -4,16 +4,21 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_share_group_offsets_request::{
     AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
 };
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_share_group_offsets_request::{
     DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsRequestTopic,
+};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
 };
 use kafka_protocol::messages::share_acknowledge_request::{
     AcknowledgePartition, AcknowledgeTopic, AcknowledgementBatch,
 };
 use kafka_protocol::messages::share_fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
-    AlterShareGroupOffsetsRequest, DeleteShareGroupOffsetsRequest,
-    DescribeShareGroupOffsetsRequest, GroupId, MetadataRequest, ShareAcknowledgeRequest,
+    AlterShareGroupOffsetsRequest, DeleteGroupsRequest, DeleteShareGroupOffsetsRequest,
+    DescribeConfigsRequest, DescribeShareGroupOffsetsRequest, GroupId,
+    IncrementalAlterConfigsRequest, ListGroupsRequest, MetadataRequest, ShareAcknowledgeRequest,
     ShareFetchRequest, ShareGroupDescribeRequest, ShareGroupHeartbeatRequest, TopicName,
 };
 use uuid::Uuid;
@@ -313,5 +318,59 @@ async fn a_group_goes_on_elsewhere_only_when_nobody_is_in_it() {
     bob.session_epoch = 7;
     let late = bob.acknowledge(vec![]).await.0;
     assert_eq!(late, ResponseError::InvalidShareSessionEpoch.code());
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_to_begin_at_the_start_does_and_is_listed_and_deleted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = start(folder.path()).await;
+    let mut producer = Client::of(&broker).await;
+    producer.create("t", 1, &[]).await;
+    produce(&mut producer, &["a", "b"]).await;
+    let setting = |value: &str| {
+        let config = AlterableConfig::default()
+            .with_name(text("share.auto.offset.reset"))
+            .with_value(Some(text(value)));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(32)
+            .with_resource_name(text("g"))
+            .with_configs(vec![config]);
+        IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+    };
+    let refused = producer.call(1, &setting("sometime")).await;
+    assert_eq!(refused.responses[0].error_code, ResponseError::InvalidConfig.code());
+    assert_eq!(producer.call(1, &setting("earliest")).await.responses[0].error_code, 0);
+    broker.stop().await.expect("a clean stop");
+
+    let broker = start(folder.path()).await;
+    let mut producer = Client::of(&broker).await;
+    let resource =
+        DescribeConfigsResource::default().with_resource_type(32).with_resource_name(text("g"));
+    let request = DescribeConfigsRequest::default()
+        .with_resources(vec![resource.with_configuration_keys(None)]);
+    let described = producer.call(4, &request).await;
+    let configs = &described.results[0].configs;
+    let reset = configs.iter().find(|it| it.name.as_str() == "share.auto.offset.reset");
+    let reset = reset.expect("it is described");
+    assert_eq!(
+        (reset.value.as_ref().map(|it| it.as_str()), reset.config_source),
+        (Some("earliest"), 8)
+    );
+    assert_eq!(configs.len(), 5);
+    let mut ada = Member::join(&broker, "ada").await;
+    assert_eq!(ada.fetch(1000).await, [(0, 1, 1)]);
+    let listed = producer.call(5, &ListGroupsRequest::default()).await;
+    let share = listed.groups.iter().find(|group| group.group_id.as_str() == "g");
+    let share = share.expect("it is listed");
+    assert_eq!((share.group_type.as_str(), share.group_state.as_str()), ("share", "Stable"));
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("g"))]);
+    let refused = producer.call(2, &delete).await.results[0].error_code;
+    assert_eq!(refused, ResponseError::NonEmptyGroup.code());
+    ada.epoch = -1;
+    ada.beat(None).await;
+    assert_eq!(producer.call(2, &delete).await.results[0].error_code, 0);
+    let unknown = producer.call(2, &delete).await.results[0].error_code;
+    assert_eq!(unknown, ResponseError::GroupIdNotFound.code());
     broker.stop().await.expect("a clean stop");
 }
