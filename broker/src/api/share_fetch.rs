@@ -54,10 +54,7 @@ pub async fn answer(broker: Arc<Broker>, request: ShareFetchRequest) -> ShareFet
     let now_ms = broker.clock.now_ms();
     match turn {
         Turn::Ends => written.extend(broker.shares.release(&key, now_ms)),
-        Turn::Goes { places, is_anew } => {
-            if is_anew {
-                written.extend(broker.shares.release(&key, now_ms));
-            }
+        Turn::Goes(places) => {
             fetch(&broker, &key, &request, &places, &mut answers, &mut written).await;
         }
     }

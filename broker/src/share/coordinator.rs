@@ -223,10 +223,9 @@ impl ShareCoordinator {
             !self.groups.has_member(&key.group, &key.member)
                 && seen_ms + session_ms(&key.group) <= now_ms
         };
-        let over = self.sessions().end_all(is_over);
-        for key in over {
-            self.release(&key, now_ms);
-        }
+        // What such a member has comes back when its locks end, and counts as delivered: it may be
+        // the very reason why the member is gone.
+        self.sessions().end_all(is_over);
         let topics = catalog.topics();
         let groups: Vec<String> = self.cells().keys().cloned().collect();
         for group in groups {

@@ -44,12 +44,9 @@ impl Groups {
                 let Some(key) = record.key.as_deref() else { return };
                 match GroupRecord::decode(key, record.value.as_deref()) {
                     Some((group, GroupRecord::Group(None))) => drop(groups.remove(&group)),
-                    Some((group, record)) => {
-                        // What is left to forget of a group that is gone makes none.
-                        if record != GroupRecord::TargetEpoch(None) || groups.contains_key(&group) {
-                            groups.entry(group).or_default().apply(record);
-                        }
-                    }
+                    // What is left to forget of a group that is gone makes none.
+                    Some((group, _)) if record.value.is_none() && !groups.contains_key(&group) => {}
+                    Some((group, record)) => groups.entry(group).or_default().apply(record),
                     None => {}
                 }
             })?;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! There is one session for each member of a group. A member that begins anew gets a new one, and
-//! what it had acquired before is given back: the answer says so.
+//! keeps what it has acquired until its locks end.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -39,12 +39,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// It goes on with these partitions, in the order in which they are to be looked at.
-    Goes {
-        /// The partitions.
-        places: Vec<Place>,
-        /// Whether the member had a session before, whose records are to be given back.
-        is_anew: bool,
-    },
+    Goes(Vec<Place>),
     /// It ends with this request: all that the member has is to be given back.
     Ends,
 }
@@ -109,7 +104,7 @@ impl Sessions {
         let mut places: Vec<Place> = session.places.iter().copied().collect();
         let shift = usize::try_from(call.epoch).unwrap_or(0).checked_rem(places.len());
         places.rotate_left(shift.unwrap_or(0));
-        Ok(Turn::Goes { places, is_anew: false })
+        Ok(Turn::Goes(places))
     }
 
     fn begin(
@@ -118,8 +113,7 @@ impl Sessions {
         call: &Call<'_>,
         sessions_max: usize,
     ) -> Result<Turn, ResponseError> {
-        let is_anew = self.sessions.contains_key(key);
-        if !is_anew && self.sessions.len() >= sessions_max {
+        if !self.sessions.contains_key(key) && self.sessions.len() >= sessions_max {
             return Err(ResponseError::ShareSessionLimitReached);
         }
         let mut places: BTreeSet<Place> = call.named.iter().copied().collect();
@@ -129,7 +123,7 @@ impl Sessions {
         let session = Session { next_epoch: 1, places: places.clone(), seen_ms: call.now_ms };
         let places = places.into_iter().collect();
         self.sessions.insert(key.clone(), session);
-        Ok(Turn::Goes { places, is_anew })
+        Ok(Turn::Goes(places))
     }
 
     /// A request that goes on with a session, or ends it: a ShareAcknowledge is nothing else.
@@ -155,7 +149,7 @@ impl Sessions {
         }
         session.next_epoch = epoch.checked_add(1).unwrap_or(1);
         session.seen_ms = now_ms;
-        Ok(Turn::Goes { places: Vec::new(), is_anew: false })
+        Ok(Turn::Goes(Vec::new()))
     }
 
     /// Ends the sessions of which `is_over` says so, given the time of their last request.
@@ -205,15 +199,15 @@ mod tests {
         assert_eq!(unknown, Err(ResponseError::ShareSessionNotFound));
         let begun = sessions.fetch(&key("ada"), &call(0, &[place(0), place(1)], &[]), 9);
         let places = vec![place(0), place(1)];
-        assert_eq!(begun, Ok(Turn::Goes { places, is_anew: false }));
+        assert_eq!(begun, Ok(Turn::Goes(places)));
         let rotated = sessions.fetch(&key("ada"), &call(1, &[], &[]), 9);
         let places = vec![place(1), place(0)];
-        assert_eq!(rotated, Ok(Turn::Goes { places, is_anew: false }));
+        assert_eq!(rotated, Ok(Turn::Goes(places)));
         let again = sessions.fetch(&key("ada"), &call(1, &[], &[]), 9);
         assert_eq!(again, Err(ResponseError::InvalidShareSessionEpoch));
         assert!(sessions.acknowledge(&key("ada"), 2, 5).is_ok());
         let anew = sessions.fetch(&key("ada"), &call(0, &[place(2)], &[]), 9);
-        assert_eq!(anew, Ok(Turn::Goes { places: vec![place(2)], is_anew: true }));
+        assert_eq!(anew, Ok(Turn::Goes(vec![place(2)])));
         let acknowledged = sessions.acknowledge(&key("ada"), 0, 5);
         assert_eq!(acknowledged, Err(ResponseError::InvalidShareSessionEpoch));
         assert_eq!(sessions.fetch(&key("ada"), &call(-1, &[], &[]), 9), Ok(Turn::Ends));
@@ -266,7 +260,7 @@ mod tests {
                     }
                 };
                 match (expected, told) {
-                    (Ok(true), Ok(Turn::Goes { places, .. })) => {
+                    (Ok(true), Ok(Turn::Goes(places))) => {
                         let (_, known) = reference[who].as_mut().unwrap();
                         known.extend(named);
                         known.retain(|place| !forgotten.contains(place));
