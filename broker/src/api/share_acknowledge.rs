@@ -17,10 +17,10 @@ use uuid::Uuid;
 use crate::api::share_routes::{durable, error_of};
 use crate::api::{NONE, code};
 use crate::broker::Broker;
-use crate::share::partition::{Acknowledgement, Verdict};
 use crate::share::runs::Span;
 use crate::share::session::{Place, SessionKey, Turn};
 use crate::share::state_log::Written;
+use crate::share::verdict::{Acknowledgement, Verdict};
 
 /// Verdicts on records of one partition, as a request bears them.
 pub(super) type Verdicts = Vec<(i64, i64, Vec<i8>)>;

@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_protocol::records::Offset;
 
-use crate::share::partition::{Kept, Limits, SharePartition};
+use crate::share::kept::Kept;
+use crate::share::partition::{Limits, SharePartition};
 use crate::share::state_log::{Replayed, StateLog, Written, append};
 use crate::share::state_records::{SnapshotHead, StateKey, StateRecord, UpdateHead};
 use crate::share::waiters::Waiters;

@@ -6,7 +6,7 @@
 //! ShareAcknowledge ──> partition.acknowledge       what became of it    __share_group_state
 //! ```
 //!
-//! `runs`, `partition`, `session`, `membership`, `assignor`, `settings` and the records are PURE;
+//! `runs`, `kept`, `verdict`, `partition`, `session`, `membership`, `assignor`, `settings` and the records are PURE;
 //! `cell`, `groups` and `coordinator` keep them, and write down what must outlive the broker.
 pub mod assignor;
 pub mod cell;
@@ -15,6 +15,7 @@ pub mod coordinator;
 pub mod group_configs;
 pub mod group_records;
 pub mod groups;
+pub mod kept;
 pub mod membership;
 pub mod partition;
 pub mod replay;
@@ -23,4 +24,5 @@ pub mod session;
 pub mod settings;
 pub mod state_log;
 pub mod state_records;
+pub mod verdict;
 pub mod waiters;

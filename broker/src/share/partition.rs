@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
 
+use crate::share::kept::{Kept, StateBatch};
 use crate::share::runs::{Runs, Span};
+use crate::share::verdict::{Acknowledgement, Verdict};
 
 /// Bounds of a share-partition; the settings say what they mean.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -72,41 +74,6 @@ impl Standing {
     }
 }
 
-/// What a client says of records that it has acquired (KIP-932).
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// There is no such record.
-    Gap = 0,
-    /// Processed.
-    Accept = 1,
-    /// Not processed; somebody may try again.
-    Release = 2,
-    /// Cannot be processed.
-    Reject = 3,
-}
-
-impl Verdict {
-    /// By Kafka's number.
-    pub fn of(number: i8) -> Option<Self> {
-        Some(match number {
-            0 => Self::Gap,
-            1 => Self::Accept,
-            2 => Self::Release,
-            3 => Self::Reject,
-            _ => return None,
-        })
-    }
-}
-
-/// Verdicts on a span of offsets: one for all, or one for each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledgement {
-    /// The offsets.
-    pub span: Span,
-    /// What is said of them.
-    pub verdicts: Vec<Verdict>,
-}
-
 /// Records that a member got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquired {
@@ -114,45 +81,6 @@ pub struct Acquired {
     pub span: Span,
     /// How often they were delivered, this time included.
     pub deliveries: i16,
-}
-
-/// What of a state outlives the broker.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct StateBatch {
-    /// The offsets.
-    pub span: Span,
-    /// 0 available, 2 acknowledged, 4 archived.
-    pub state: i8,
-    /// How often they were delivered.
-    pub deliveries: i16,
-}
-
-/// The state as it is kept: the start, and what differs from a new record after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// The first offset that is not done.
-    pub start: i64,
-    /// In order, without overlap.
-    pub batches: Vec<StateBatch>,
-}
-
-impl Kept {
-    /// What is kept after a change: its batches and its start count from now on.
-    pub fn update(&mut self, change: &Kept) {
-        self.start = self.start.max(change.start);
-        let mut runs: Runs<(i8, i16)> = Runs::default();
-        for batch in self.batches.iter().chain(&change.batches) {
-            runs.set(batch.span, (batch.state, batch.deliveries));
-        }
-        let alive = Span { first: self.start, last: i64::MAX };
-        let alive = runs.within(alive).filter(|(_, held)| **held != (0, 0));
-        let batch = |(span, &(state, deliveries)): (Span, &(i8, i16))| StateBatch {
-            span,
-            state,
-            deliveries,
-        };
-        self.batches = alive.map(batch).collect();
-    }
 }
 
 /// Who acquires, and how much.

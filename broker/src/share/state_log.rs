@@ -17,7 +17,7 @@ use crate::group::offset_records::partition_of;
 use crate::log::error::{AppendError, ReadError};
 use crate::log::meta::encode_id;
 use crate::partition::Partition;
-use crate::share::partition::Kept;
+use crate::share::kept::Kept;
 use crate::share::replay::each_record;
 use crate::share::state_records::{SnapshotHead, StateKey, StateRecord};
 use crate::sync::StorageFailed;
@@ -153,7 +153,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::share::partition::StateBatch;
+    use crate::share::kept::StateBatch;
     use crate::share::runs::Span;
     use crate::share::state_records::UpdateHead;
 

@@ -15,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::share::compact;
-use crate::share::partition::{Kept, StateBatch};
+use crate::share::kept::{Kept, StateBatch};
 use crate::share::runs::Span;
 
 const SNAPSHOT: i16 = 0;
