@@ -14,6 +14,7 @@ use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+use crate::share::coordinator::ShareCoordinator;
 
 /// One broker.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Broker {
     pub catalog: Arc<Catalog>,
     /// The committed offsets.
     pub offsets: Offsets,
+    /// The share groups.
+    pub shares: ShareCoordinator,
     /// The groups.
     pub groups: Arc<Groups>,
     /// Where producer ids come from.
@@ -117,6 +120,8 @@ impl Broker {
             }
         }
         gauges.producers.set(producers);
+        gauges.share_groups.set(self.shares.groups.all().len() as i64);
+        gauges.share_sessions.set(self.shares.sessions().len() as i64);
         self.refresh_groups();
         for (key, committed) in self.offsets.all() {
             let index = key.partition.to_string();

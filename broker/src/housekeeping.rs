@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::catalog::Topic;
 use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::group::expiry::expire;
-use crate::group::rewrite::rewrite_if_large;
+use crate::group::rewrite::{REWRITE_SEGMENTS, rewrite_if_large};
 use crate::partition::Partition;
 
 /// The group in which the compactor commits what it has folded.
@@ -43,6 +43,23 @@ pub async fn run(broker: Arc<Broker>) {
         if elapsed_ms >= offsets_due_ms {
             offsets_due_ms = elapsed_ms.saturating_add(offsets_ms);
             keep_offsets(&broker).await;
+        }
+    }
+}
+
+/// How often members of share groups are looked at.
+const SHARE_TICK: Duration = Duration::from_secs(1);
+
+/// Looks after share groups until it is dropped: silent members, deleted topics, the size of their
+/// internal topic.
+pub async fn keep_shares(broker: Arc<Broker>) {
+    let bytes_max = u64::try_from(broker.config.share_state_topic_segment_bytes).unwrap_or(0);
+    loop {
+        tokio::time::sleep(SHARE_TICK).await;
+        let now_ms = broker.clock.now_ms();
+        broker.shares.tick(&broker.catalog, now_ms);
+        if let Err(error) = broker.shares.prune(REWRITE_SEGMENTS * bytes_max, now_ms).await {
+            tracing::error!(%error, "what no share group needs cannot be cut off");
         }
     }
 }
@@ -108,7 +125,9 @@ pub async fn keep_offsets(broker: &Broker) {
         Err(error) => tracing::error!(%error, "committed offsets cannot be expired"),
     }
     let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return };
-    if let Err(error) = rewrite_if_large(&topic, offsets, groups, broker.clock.now_ms()).await {
+    let now_ms = broker.clock.now_ms();
+    let shares = broker.shares.groups.write_again(&topic, now_ms);
+    if let Err(error) = rewrite_if_large(&topic, offsets, groups, shares, now_ms).await {
         tracing::error!(%error, "{CONSUMER_OFFSETS} cannot be rewritten");
     }
 }

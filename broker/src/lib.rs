@@ -1,7 +1,7 @@
 //! Where the log lives: a Kafka-compatible broker on one machine.
 //!
 //! ```text
-//! server -> connection -> api -> broker -> catalog, group -> partition -> log -> disk
+//! server -> connection -> api -> broker -> share -> group -> catalog -> partition -> log -> disk
 //! ```
 //!
 //! Each room knows only those to its right. `config`, `metrics` and `clock` stand below all of
@@ -23,5 +23,6 @@ pub mod partition;
 pub mod producer_ids;
 pub mod producers;
 pub mod server;
+pub mod share;
 pub mod start;
 pub mod sync;

@@ -74,6 +74,10 @@ pub struct Gauges {
     pub group_offset: IntGaugeVec,
     /// `kafka_consumergroup_lag{consumergroup,topic,partition}`
     pub group_lag: IntGaugeVec,
+    /// `weir_share_groups`
+    pub share_groups: IntGauge,
+    /// `weir_share_sessions`
+    pub share_sessions: IntGauge,
     /// `weir_producers`
     pub producers: IntGauge,
     /// Groups that members have joined.
@@ -187,6 +191,9 @@ impl Gauges {
                 "kafka_coordinator_group_completed_rebalance_count",
                 "Generations of groups that were begun since the start.",
             )?,
+            share_groups: make.gauge("weir_share_groups", "Share groups.")?,
+            share_sessions: make
+                .gauge("weir_share_sessions", "Members of share groups that fetch.")?,
             producers: make.gauge("weir_producers", "Idempotent producers that are remembered.")?,
         })
     }

@@ -24,6 +24,8 @@ use crate::log::error::{LogError, ReadError};
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
+use crate::share::coordinator::ShareCoordinator;
+use crate::share::group_configs::GroupConfigs;
 use crate::{admin, group, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
@@ -69,6 +71,22 @@ pub enum StartError {
         /// What is wrong.
         source: ReadError,
     },
+    /// The settings of groups cannot be read.
+    #[error("data directory {directory}: {source}")]
+    GroupConfigs {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The share groups cannot be read.
+    #[error("data directory {directory}: the internal topics of share groups: {source}")]
+    Shares {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: ReadError,
+    },
     /// The producer ids cannot be read.
     #[error("data directory {directory}: {source}")]
     ProducerIds {
@@ -109,6 +127,7 @@ pub struct RunningBroker {
     http: JoinHandle<()>,
     http_stop: oneshot::Sender<()>,
     housekeeping: JoinHandle<()>,
+    shares: JoinHandle<()>,
     groups: JoinHandle<()>,
 }
 
@@ -142,6 +161,7 @@ impl RunningBroker {
             http: tokio::spawn(admin::serve(broker.clone(), http, stop)),
             http_stop,
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
+            shares: tokio::spawn(housekeeping::keep_shares(broker.clone())),
             groups: tokio::spawn(broker.groups.clone().run()),
             broker,
         })
@@ -160,11 +180,11 @@ impl RunningBroker {
     /// Answers what has begun, syncs everything and leaves the clean-shutdown marker.
     pub async fn stop(self) -> Result<(), StopError> {
         self.server.stop().await;
-        self.housekeeping.abort();
-        self.groups.abort();
-        // It was aborted, or had panicked and told so.
-        let _ = self.housekeeping.await;
-        let _ = self.groups.await;
+        for task in [self.housekeeping, self.groups, self.shares] {
+            task.abort();
+            // It was aborted, or had panicked and told so.
+            let _ = task.await;
+        }
         let _ = self.http_stop.send(());
         // An HTTP client that keeps its connection must not keep the broker.
         let abort = self.http.abort_handle();
@@ -229,6 +249,10 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let catalog = Arc::new(catalog);
     let (offsets, stored) = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
+    let configs = GroupConfigs::open(logs.clone(), config.clone())
+        .map_err(|source| StartError::GroupConfigs { directory: directory.clone(), source })?;
+    let shares = ShareCoordinator::open(&catalog, &config, configs, clock.now_ms())
+        .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory, source })?;
     let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
@@ -238,6 +262,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         cluster_id,
         catalog,
         offsets,
+        shares,
         groups,
         producer_ids,
         logs,

@@ -129,6 +129,13 @@ pub const APIS: &[ApiRow] = &[
     not_flexible(47, "OffsetDelete",    0, 0,      Operation::Delete),
     row(60, "DescribeCluster",          0, 2,  0,  Operation::Describe),
     row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
+    row(76, "ShareGroupHeartbeat",      1, 1,  0,  Operation::Read),
+    row(77, "ShareGroupDescribe",       1, 1,  0,  Operation::Describe),
+    row(78, "ShareFetch",               1, 1,  0,  Operation::Read),
+    row(79, "ShareAcknowledge",         1, 1,  0,  Operation::Read),
+    row(90, "DescribeShareGroupOffsets", 0, 0, 0,  Operation::Describe),
+    row(91, "AlterShareGroupOffsets",   0, 0,  0,  Operation::Read),
+    row(92, "DeleteShareGroupOffsets",  0, 0,  0,  Operation::Delete),
 ];
 
 /// The API of that key, if it is served.

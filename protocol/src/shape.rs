@@ -6,6 +6,7 @@
 //! version: what a null means, and whether it may stand there, is the handler's to answer.
 
 mod group;
+mod share;
 
 /// A struct: its fields in wire order. In flexible versions tagged fields follow.
 pub type Shape = &'static [Field];
@@ -152,6 +153,13 @@ pub fn of(api_key: i16) -> Option<Shape> {
         47 => group::OFFSET_DELETE,
         60 => DESCRIBE_CLUSTER,
         75 => DESCRIBE_TOPIC_PARTITIONS,
+        76 => share::GROUP_HEARTBEAT,
+        77 => share::GROUP_DESCRIBE,
+        78 => share::FETCH,
+        79 => share::ACKNOWLEDGE,
+        90 => share::DESCRIBE_OFFSETS,
+        91 => share::ALTER_OFFSETS,
+        92 => share::DELETE_OFFSETS,
         _ => return None,
     })
 }

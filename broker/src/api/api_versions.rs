@@ -1,16 +1,25 @@
 //! ApiVersions 0-4: which APIs are served, in which versions.
 //!
 //! A version that is not served is answered in version 0 with error 35 and the one entry that lets
-//! the client try again. No features are claimed: `transaction.version` would switch clients to a
-//! protocol that is not served, and the others have nothing behind them yet.
+//! the client try again. Of the features only those are claimed that have something behind them:
+//! `share.version` 1. `transaction.version` would switch clients to a protocol that is not served.
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiVersionsRequest;
-use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use weir_protocol::answer::{Answer, AnswerError, encode_response};
 use weir_protocol::api::{API_VERSIONS, APIS, ApiRow};
 
-use crate::api::code;
+use crate::api::{code, text};
+
+/// Features that are claimed, each with its level; the lowest that could be is 0.
+const FEATURES: &[(&str, i16)] = &[("share.version", 1)];
+/// From here on there are features.
+const FEATURES_FROM: i16 = 3;
+/// Before, Java clients cannot read a feature that may be as low as 0 (KAFKA-17492).
+const SUPPORTED_FROM_0_FROM: i16 = 4;
 
 /// Answers the request.
 pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
@@ -19,7 +28,25 @@ pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse
     if version >= 3 && !is_named {
         return ApiVersionsResponse::default().with_error_code(code(ResponseError::InvalidRequest));
     }
-    ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect())
+    let response = ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect());
+    if version < FEATURES_FROM {
+        return response;
+    }
+    let finalized = FEATURES.iter().map(|(name, level)| {
+        FinalizedFeatureKey::default()
+            .with_name(text(*name))
+            .with_min_version_level(*level)
+            .with_max_version_level(*level)
+    });
+    let response =
+        response.with_finalized_features_epoch(0).with_finalized_features(finalized.collect());
+    if version < SUPPORTED_FROM_0_FROM {
+        return response;
+    }
+    let supported = FEATURES.iter().map(|(name, level)| {
+        SupportedFeatureKey::default().with_name(text(*name)).with_max_version(*level)
+    });
+    response.with_supported_features(supported.collect())
 }
 
 /// The answer to a version that is not served.

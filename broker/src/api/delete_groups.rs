@@ -8,8 +8,10 @@ use kafka_protocol::messages::delete_groups_response::{
     DeletableGroupResult, DeleteGroupsResponse,
 };
 
+use crate::api::share_routes::{durable, error_of, internal_topics};
 use crate::api::{NONE, code};
 use crate::broker::Broker;
+use crate::share::groups::HeartbeatError;
 
 /// Answers the request.
 pub async fn answer(broker: Arc<Broker>, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
@@ -29,6 +31,9 @@ async fn delete(broker: &Arc<Broker>, group: &str) -> Result<(), ResponseError> 
     if group.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
+    if broker.shares.groups.contains(group) {
+        return delete_share(broker, group).await;
+    }
     let had_members = broker.groups.forget(group).await?;
     let now_ms = broker.clock.now_ms();
     let forgotten = broker.offsets.forget(&broker.catalog, now_ms, |key, _| key.group == group);
@@ -37,4 +42,22 @@ async fn delete(broker: &Arc<Broker>, group: &str) -> Result<(), ResponseError> 
         ResponseError::CoordinatorNotAvailable
     })?;
     if had_members || count > 0 { Ok(()) } else { Err(ResponseError::GroupIdNotFound) }
+}
+
+/// A share group goes with all that it has begun.
+async fn delete_share(broker: &Arc<Broker>, group: &str) -> Result<(), ResponseError> {
+    let log = internal_topics(broker).await?;
+    let now_ms = broker.clock.now_ms();
+    let deleted =
+        broker.shares.groups.delete(&log, group, now_ms).map_err(|error| match error {
+            HeartbeatError::Refused(error) => error,
+            HeartbeatError::Storage(error) => {
+                tracing::error!(group, %error, "a share group cannot be deleted");
+                ResponseError::CoordinatorNotAvailable
+            }
+        })?;
+    let forgotten = broker.shares.forget(group, |_| true, now_ms);
+    let mut written = forgotten.map_err(|error| error_of(&error))?;
+    written.extend(deleted);
+    durable(&written).await
 }

@@ -1,7 +1,7 @@
 //! DescribeConfigs 1-4: every setting of a topic or of this broker, with its source; synonyms when
 //! asked, types and docs from version 3 on.
 //!
-//! Topics (type 2) and this broker (type 4, by its number) are described; the empty broker name is
+//! Topics (type 2), this broker (type 4, by its number) and groups (32) are described; the empty broker name is
 //! the cluster-wide default, of which nothing is set. Other types are refused. A broker's settings
 //! come from its file and cannot be changed while it runs, so they are read-only.
 
@@ -20,11 +20,16 @@ use crate::api::{code, text};
 use crate::broker::Broker;
 use crate::config::SETTINGS;
 use crate::config::topic::Source;
+use crate::share::settings::GROUP_SETTINGS;
 
 /// A topic, as a resource type.
 pub const TOPIC: i8 = 2;
 /// A broker, as a resource type.
 pub const BROKER: i8 = 4;
+/// A group, as a resource type.
+pub const GROUP: i8 = 32;
+/// Where a group's own setting comes from, in Kafka's numbers.
+const GROUP_SOURCE: i8 = 8;
 
 /// Answers the request.
 pub fn answer(
@@ -96,6 +101,7 @@ fn describe(
             ResponseError::InvalidRequest,
             format!("This is broker {}, not {name}.", broker.config.node_id),
         )),
+        GROUP => Ok(describe_group(broker, name)),
         other => {
             let why = format!("Resources of type {other} have no settings here.");
             Err((ResponseError::InvalidRequest, why))
@@ -125,6 +131,28 @@ fn describe_topic(
                 .with_synonyms(synonyms.collect())
         })
         .collect()
+}
+
+/// What can be set for share groups; other groups have no settings of their own.
+fn describe_group(broker: &Broker, group: &str) -> Vec<DescribeConfigsResourceResult> {
+    let set = broker.shares.configs.overrides(group);
+    let settings = GROUP_SETTINGS.iter().map(|setting| {
+        let own = set.get(setting.name);
+        let source = if own.is_some() { GROUP_SOURCE } else { Source::Default as i8 };
+        let value = own.cloned().unwrap_or_else(|| (setting.default)(&broker.config));
+        let synonym = DescribeConfigsSynonym::default()
+            .with_name(text(setting.name))
+            .with_value(Some(text(value.clone())))
+            .with_source(source);
+        DescribeConfigsResourceResult::default()
+            .with_name(text(setting.name))
+            .with_value(Some(text(value)))
+            .with_config_source(source)
+            .with_config_type(setting.kind as i8)
+            .with_documentation(Some(text(setting.doc)))
+            .with_synonyms(vec![synonym])
+    });
+    settings.collect()
 }
 
 fn describe_broker(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic.
+//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic, SET and
+//! DELETE on those of a group.
 //!
 //! Durable before the answer, effective at once; APPEND and SUBTRACT only on lists, and on top of
 //! the default when nothing was set. A broker's settings come from its file and are refused.
@@ -14,11 +15,13 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
 };
 
 use crate::api::alter_configs::check_type;
+use crate::api::describe_configs::GROUP;
 use crate::api::{code, doubled, text};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::config::setting::list;
 use crate::config::topic::{default_of, is_list, unknown};
+use crate::share::group_configs::ConfigsError;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -56,7 +59,9 @@ fn alter(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), (ResponseError, String)> {
-    check_type(resource.resource_type)?;
+    if resource.resource_type != GROUP {
+        check_type(resource.resource_type)?;
+    }
     let doubled = doubled(resource.configs.iter().map(|config| config.name.as_str()));
     if let Some(name) = doubled.iter().next() {
         return Err((ResponseError::InvalidRequest, format!("{name} is altered twice.")));
@@ -67,6 +72,9 @@ fn alter(
         let why = format!("There is no operation {}.", config.config_operation);
         return Err((ResponseError::InvalidRequest, why));
     }
+    if resource.resource_type == GROUP {
+        return alter_group(broker, resource, validate_only);
+    }
     let changed = broker.catalog.reconfigure(&resource.resource_name, validate_only, |current| {
         let mut overrides = current.clone();
         for config in &resource.configs {
@@ -75,6 +83,37 @@ fn alter(
         Ok(overrides)
     });
     changed.map_err(|error| (error.code(), error.to_string()))
+}
+
+fn alter_group(
+    broker: &Broker,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), (ResponseError, String)> {
+    let name = resource.resource_name.as_str();
+    if name.is_empty() {
+        return Err((ResponseError::InvalidRequest, "A group has a name.".into()));
+    }
+    let changed = broker.shares.configs.change(name, validate_only, |set| {
+        for config in &resource.configs {
+            match (config.config_operation, &config.value) {
+                (DELETE, _) => drop(set.remove(config.name.as_str())),
+                (SET, Some(value)) => drop(set.insert(config.name.to_string(), value.to_string())),
+                (SET, None) => {
+                    return Err(format!("Null value not supported for {}", config.name.as_str()));
+                }
+                _ => return Err(format!("{} is not a list", config.name.as_str())),
+            }
+        }
+        Ok(())
+    });
+    changed.map_err(|error| match error {
+        ConfigsError::Refused(why) => (ResponseError::InvalidConfig, why),
+        ConfigsError::Storage(error) => {
+            tracing::error!(group = name, %error, "settings of a group cannot be written");
+            (ResponseError::KafkaStorageError, String::new())
+        }
+    })
 }
 
 fn apply(

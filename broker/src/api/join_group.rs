@@ -41,6 +41,9 @@ fn check(broker: &Broker, request: &JoinGroupRequest, _version: i16) -> Result<(
     if request.group_id.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
+    if broker.shares.groups.contains(&request.group_id) {
+        return Err(ResponseError::InconsistentGroupProtocol);
+    }
     let config = &broker.config;
     let session = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
     if !session.contains(&request.session_timeout_ms) {

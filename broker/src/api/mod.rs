@@ -7,15 +7,18 @@
 //! in every version.
 
 pub mod alter_configs;
+pub mod alter_share_group_offsets;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_records;
+pub mod delete_share_group_offsets;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
@@ -32,9 +35,14 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod share_acknowledge;
+pub mod share_fetch;
+pub mod share_group_describe;
+pub mod share_group_heartbeat;
 pub mod sync_group;
 
 mod group_routes;
+mod share_routes;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -174,6 +182,9 @@ fn dispatch(
         }
         _ if group_routes::serves(api) => {
             return group_routes::dispatch(api, broker, caller, head, body);
+        }
+        _ if share_routes::serves(api) => {
+            return share_routes::dispatch(api, broker, caller, head, body);
         }
         _ => return dispatch_change(api, broker.clone(), &header, body),
     };

@@ -164,6 +164,38 @@ settings! {
     offsets_retention_minutes: i32 = 10_080, "offsets.retention.minutes", at_least(1);
     /// How often expired offsets are looked for.
     offsets_retention_check_interval_ms: i64 = 600_000, "offsets.retention.check.interval.ms", at_least(1);
+    /// A member of a share group that is silent for so long is gone.
+    group_share_session_timeout_ms: i32 = 45_000, "group.share.session.timeout.ms", at_least(1);
+    /// Least share.session.timeout.ms of a group.
+    group_share_min_session_timeout_ms: i32 = 45_000, "group.share.min.session.timeout.ms", at_least(1);
+    /// Most share.session.timeout.ms of a group.
+    group_share_max_session_timeout_ms: i32 = 60_000, "group.share.max.session.timeout.ms", at_least(1);
+    /// How often members of share groups are to send a heartbeat.
+    group_share_heartbeat_interval_ms: i32 = 5_000, "group.share.heartbeat.interval.ms", at_least(1);
+    /// Least share.heartbeat.interval.ms of a group.
+    group_share_min_heartbeat_interval_ms: i32 = 5_000, "group.share.min.heartbeat.interval.ms", at_least(1);
+    /// Most share.heartbeat.interval.ms of a group.
+    group_share_max_heartbeat_interval_ms: i32 = 15_000, "group.share.max.heartbeat.interval.ms", at_least(1);
+    /// Members of a share group.
+    group_share_max_size: i32 = 200, "group.share.max.size", between(1, 1000);
+    /// Share sessions that are kept: one for each member that fetches.
+    group_share_max_share_sessions: i32 = 2000, "group.share.max.share.sessions", at_least(1);
+    /// How long a member of a share group has a record that it has acquired.
+    group_share_record_lock_duration_ms: i32 = 30_000, "group.share.record.lock.duration.ms", between(1000, 3_600_000);
+    /// Least share.record.lock.duration.ms of a group.
+    group_share_min_record_lock_duration_ms: i32 = 15_000, "group.share.min.record.lock.duration.ms", between(1000, 30_000);
+    /// Most share.record.lock.duration.ms of a group.
+    group_share_max_record_lock_duration_ms: i32 = 60_000, "group.share.max.record.lock.duration.ms", between(30_000, 3_600_000);
+    /// A record that a share group was given so often and did not accept is given no more.
+    group_share_delivery_count_limit: i32 = 5, "group.share.delivery.count.limit", between(2, 10);
+    /// Records of a partition between the first that a share group has not done and the last that it was given.
+    group_share_partition_max_record_locks: i32 = 2000, "group.share.partition.max.record.locks", between(100, 10_000);
+    /// Partitions of __share_group_state, when it is created. On one node more than one spread nothing.
+    share_state_topic_num_partitions: i32 = 1, "share.coordinator.state.topic.num.partitions", between(1, 1000);
+    /// Segment size of __share_group_state.
+    share_state_topic_segment_bytes: i32 = 100 << 20, "share.coordinator.state.topic.segment.bytes", at_least(1 << 20);
+    /// The whole state of a share-partition is written after so many changes of it.
+    share_updates_per_snapshot: i32 = 500, "share.coordinator.snapshot.update.records.per.snapshot", between(0, 500);
     /// How long the first generation of a group waits for more members.
     group_initial_rebalance_delay_ms: i32 = 3000, "group.initial.rebalance.delay.ms", at_least(0);
     /// Shortest session timeout that a member may ask for.

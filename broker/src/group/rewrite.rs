@@ -1,6 +1,8 @@
 //! Keeps `__consumer_offsets` from growing for ever: all that counts is written again at its end,
 //! and what lies before is cut off.
 
+use std::future::Future;
+
 use crate::catalog::Topic;
 use crate::group::coordinator::Groups;
 use crate::group::offsets::{CommitError, Offsets};
@@ -8,7 +10,7 @@ use crate::log::error::DeleteError;
 use weir_protocol::records::Offset;
 
 /// The topic is rewritten when one of its partitions is this many times larger than a segment.
-const REWRITE_SEGMENTS: u64 = 2;
+pub const REWRITE_SEGMENTS: u64 = 2;
 
 /// Why the topic stays as long as it is.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +26,8 @@ pub enum RewriteError {
     Cut(#[from] DeleteError),
 }
 
-/// Rewrites the topic if it is large.
+/// Rewrites the topic if it is large. `others` writes again, durably, what it holds beside offsets
+/// and these groups.
 ///
 /// # Errors
 /// When the disk fails or is full; then nothing is cut off.
@@ -32,6 +35,7 @@ pub async fn rewrite_if_large(
     topic: &Topic,
     offsets: &Offsets,
     groups: &Groups,
+    others: impl Future<Output = Result<(), String>>,
     now_ms: i64,
 ) -> Result<(), RewriteError> {
     let bytes_max = REWRITE_SEGMENTS * u64::from(topic.config.log.segment_bytes);
@@ -44,6 +48,7 @@ pub async fn rewrite_if_large(
     if !groups.write_again().await.map_err(RewriteError::Groups)? {
         return Ok(());
     }
+    others.await.map_err(CommitError::Storage)?;
     for (partition, cut) in topic.partitions.iter().zip(cuts) {
         partition.durable(cut).await.map_err(|error| CommitError::Storage(error.to_string()))?;
         partition.delete_records_before(cut)?;

@@ -13,4 +13,5 @@ mod limits;
 mod offsets;
 mod produce_fetch;
 mod retention;
+mod share;
 mod topics;

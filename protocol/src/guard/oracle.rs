@@ -68,6 +68,13 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<OffsetDeleteRequest>(),
         codec::<DescribeClusterRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
+        codec::<ShareGroupHeartbeatRequest>(),
+        codec::<ShareGroupDescribeRequest>(),
+        codec::<ShareFetchRequest>(),
+        codec::<ShareAcknowledgeRequest>(),
+        codec::<DescribeShareGroupOffsetsRequest>(),
+        codec::<AlterShareGroupOffsetsRequest>(),
+        codec::<DeleteShareGroupOffsetsRequest>(),
     ]
 }
 
