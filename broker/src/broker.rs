@@ -14,6 +14,7 @@ use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+use crate::transaction::coordinator::Transactions;
 
 /// One broker.
 #[derive(Debug)]
@@ -25,11 +26,13 @@ pub struct Broker {
     /// The topics.
     pub catalog: Arc<Catalog>,
     /// The committed offsets.
-    pub offsets: Offsets,
+    pub offsets: Arc<Offsets>,
     /// The groups.
     pub groups: Arc<Groups>,
     /// Where producer ids come from.
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
+    /// The transactions.
+    pub transactions: Arc<Transactions>,
     /// The log directory of all partitions.
     pub logs: Arc<LogDir>,
     /// The counters.

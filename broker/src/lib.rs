@@ -25,3 +25,4 @@ pub mod producers;
 pub mod server;
 pub mod start;
 pub mod sync;
+pub mod transaction;

@@ -24,6 +24,7 @@ use crate::log::error::{LogError, ReadError};
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
+use crate::transaction::coordinator::Transactions;
 use crate::{admin, group, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
@@ -64,6 +65,14 @@ pub enum StartError {
     /// The committed offsets cannot be read.
     #[error("data directory {directory}: __consumer_offsets: {source}")]
     Offsets {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// The transactions cannot be read.
+    #[error("data directory {directory}: __transaction_state: {source}")]
+    Transactions {
         /// The directory.
         directory: String,
         /// What is wrong.
@@ -110,6 +119,7 @@ pub struct RunningBroker {
     http_stop: oneshot::Sender<()>,
     housekeeping: JoinHandle<()>,
     groups: JoinHandle<()>,
+    transactions: JoinHandle<()>,
 }
 
 impl RunningBroker {
@@ -143,6 +153,7 @@ impl RunningBroker {
             http_stop,
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
             groups: tokio::spawn(broker.groups.clone().run()),
+            transactions: tokio::spawn(broker.transactions.clone().run()),
             broker,
         })
     }
@@ -162,9 +173,11 @@ impl RunningBroker {
         self.server.stop().await;
         self.housekeeping.abort();
         self.groups.abort();
+        self.transactions.abort();
         // It was aborted, or had panicked and told so.
         let _ = self.housekeeping.await;
         let _ = self.groups.await;
+        let _ = self.transactions.await;
         let _ = self.http_stop.send(());
         // An HTTP client that keeps its connection must not keep the broker.
         let abort = self.http.abort_handle();
@@ -230,8 +243,18 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let (offsets, stored) = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
-        .map_err(|source| StartError::ProducerIds { directory, source })?;
+        .map_err(|source| StartError::ProducerIds { directory: directory.clone(), source })?;
     let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
+    let (offsets, producer_ids) = (Arc::new(offsets), Arc::new(producer_ids));
+    let transactions = Transactions::open(
+        config.clone(),
+        catalog.clone(),
+        offsets.clone(),
+        producer_ids.clone(),
+        clock.clone(),
+    );
+    let transactions =
+        Arc::new(transactions.map_err(|source| StartError::Transactions { directory, source })?);
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,
@@ -240,6 +263,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         offsets,
         groups,
         producer_ids,
+        transactions,
         logs,
         metrics,
         clock,

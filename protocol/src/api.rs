@@ -121,6 +121,10 @@ pub const APIS: &[ApiRow] = &[
     row(21, "DeleteRecords",            0, 2,  2,  Operation::Delete),
     row(22, "InitProducerId",           0, 5,  2,  Operation::IdempotentWrite),
     row(23, "OffsetForLeaderEpoch",     2, 4,  4,  Operation::Describe),
+    row(24, "AddPartitionsToTxn",       0, 5,  3,  Operation::Write),
+    row(25, "AddOffsetsToTxn",          0, 4,  3,  Operation::Write),
+    row(26, "EndTxn",                   0, 4,  3,  Operation::Write),
+    row(28, "TxnOffsetCommit",          0, 4,  3,  Operation::Write),
     row(32, "DescribeConfigs",          1, 4,  4,  Operation::DescribeConfigs),
     row(33, "AlterConfigs",             0, 2,  2,  Operation::AlterConfigs),
     row(37, "CreatePartitions",         0, 3,  2,  Operation::Alter),
@@ -128,6 +132,9 @@ pub const APIS: &[ApiRow] = &[
     row(44, "IncrementalAlterConfigs",  0, 1,  1,  Operation::AlterConfigs),
     not_flexible(47, "OffsetDelete",    0, 0,      Operation::Delete),
     row(60, "DescribeCluster",          0, 2,  0,  Operation::Describe),
+    row(61, "DescribeProducers",        0, 0,  0,  Operation::Read),
+    row(65, "DescribeTransactions",     0, 0,  0,  Operation::Describe),
+    row(66, "ListTransactions",         0, 2,  0,  Operation::Describe),
     row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
 ];
 

@@ -1,7 +1,7 @@
-//! FindCoordinator 0-6: who coordinates a group. It is always this broker.
+//! FindCoordinator 0-6: who coordinates a group or a transaction. It is always this broker.
 //!
-//! Versions 0-3 ask for one key, 4 and later for several. Transactions (key type 1) and share
-//! groups (2) are not served: their keys are answered with INVALID_REQUEST and a text that says so.
+//! Versions 0-3 ask for one key, 4 and later for several. Key type 0 is a group, 1 a transactional
+//! id. Share groups (2) are not served: INVALID_REQUEST and a text that says so.
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::BrokerId;
@@ -13,6 +13,7 @@ use crate::api::{Caller, code, text};
 use crate::broker::Broker;
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 /// Answers the request.
 pub fn answer(
@@ -41,10 +42,10 @@ pub fn answer(
 
 fn find(broker: &Broker, caller: &Caller, key_type: i8, key: &StrBytes) -> Coordinator {
     let found = Coordinator::default().with_key(key.clone());
-    if key_type != GROUP {
+    if ![GROUP, TRANSACTION].contains(&key_type) {
         return found
             .with_error_code(code(ResponseError::InvalidRequest))
-            .with_error_message(Some(text("only groups have a coordinator here")))
+            .with_error_message(Some(text("only groups and transactions have a coordinator here")))
             .with_node_id(BrokerId(-1))
             .with_port(-1);
     }

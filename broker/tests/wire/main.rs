@@ -14,3 +14,4 @@ mod offsets;
 mod produce_fetch;
 mod retention;
 mod topics;
+mod transactions;

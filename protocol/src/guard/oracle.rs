@@ -60,6 +60,10 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<DeleteRecordsRequest>(),
         codec::<InitProducerIdRequest>(),
         codec::<OffsetForLeaderEpochRequest>(),
+        codec::<AddPartitionsToTxnRequest>(),
+        codec::<AddOffsetsToTxnRequest>(),
+        codec::<EndTxnRequest>(),
+        codec::<TxnOffsetCommitRequest>(),
         codec::<DescribeConfigsRequest>(),
         codec::<AlterConfigsRequest>(),
         codec::<CreatePartitionsRequest>(),
@@ -67,6 +71,9 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<IncrementalAlterConfigsRequest>(),
         codec::<OffsetDeleteRequest>(),
         codec::<DescribeClusterRequest>(),
+        codec::<DescribeProducersRequest>(),
+        codec::<DescribeTransactionsRequest>(),
+        codec::<ListTransactionsRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
     ]
 }
