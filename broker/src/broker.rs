@@ -15,6 +15,7 @@ use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::share::coordinator::ShareCoordinator;
+use crate::transaction::coordinator::Transactions;
 
 /// One broker.
 #[derive(Debug)]
@@ -26,13 +27,15 @@ pub struct Broker {
     /// The topics.
     pub catalog: Arc<Catalog>,
     /// The committed offsets.
-    pub offsets: Offsets,
+    pub offsets: Arc<Offsets>,
     /// The share groups.
     pub shares: ShareCoordinator,
     /// The groups.
     pub groups: Arc<Groups>,
     /// Where producer ids come from.
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
+    /// The transactions.
+    pub transactions: Arc<Transactions>,
     /// The log directory of all partitions.
     pub logs: Arc<LogDir>,
     /// The counters.

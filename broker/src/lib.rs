@@ -26,3 +26,4 @@ pub mod server;
 pub mod share;
 pub mod start;
 pub mod sync;
+pub mod transaction;

@@ -15,6 +15,7 @@ use crate::log::retire::Retired;
 use crate::log::segment::read::FirstBatch;
 use crate::log::validate::Origin;
 use crate::log::{Appended, Ends, Log, ReadSlice};
+use crate::producers::{Aborted, Producer};
 use crate::sync::StorageFailed;
 
 /// A partition of a topic.
@@ -69,6 +70,27 @@ impl Partition {
     /// As [`Partition::append`].
     pub fn append_internal(&self, batch: &RecordBatch) -> Result<Appended, AppendError> {
         self.log.append(batch, Origin::Broker)
+    }
+
+    /// Appends a client's batch that is part of a transaction which is open, or finds that it is
+    /// there already. Whoever calls holds the transaction open until this returns.
+    ///
+    /// # Errors
+    /// As [`Partition::append`].
+    pub fn append_in_transaction(&self, batch: &RecordBatch) -> Result<Appended, AppendError> {
+        self.log.append(batch, Origin::Transaction)
+    }
+
+    /// The aborted transactions that lie within `from..to`, in the order of their markers.
+    #[must_use]
+    pub fn aborted_within(&self, from: Offset, to: Offset) -> Vec<Aborted> {
+        self.log.aborted_within(from, to)
+    }
+
+    /// The producers whose transaction is open here: id, epoch, first offset.
+    #[must_use]
+    pub fn open_transactions(&self) -> Vec<(i64, i16, Offset)> {
+        self.log.open_transactions()
     }
 
     /// The ends of the log now.
@@ -177,6 +199,12 @@ impl Partition {
     #[must_use]
     pub fn segment_count(&self) -> usize {
         self.log.segment_count()
+    }
+
+    /// The producers that are remembered, by id.
+    #[must_use]
+    pub fn producers(&self) -> Vec<(i64, Producer)> {
+        self.log.producers()
     }
 
     /// How many producers are remembered.

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use kafka_protocol::error::ResponseError;
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::{BatchHeader, sequence_after};
+use weir_protocol::records::control::Marker;
 
 /// How many batches of each producer are remembered.
 pub const BATCHES_REMEMBERED: usize = 5;
@@ -46,8 +47,10 @@ pub struct Producer {
     pub epoch: i16,
     /// When it last appended, by the broker's clock.
     pub last_append_ms: i64,
-    /// Its last batches in this epoch, oldest first; never empty.
+    /// Its last batches in this epoch, oldest first; none after a marker of a newer epoch.
     pub batches: VecDeque<ProducedBatch>,
+    /// The first offset of its transaction, while one is open.
+    pub open_from: Option<Offset>,
 }
 
 /// All producers of a log.
@@ -55,6 +58,28 @@ pub struct Producer {
 pub struct Producers {
     by_id: BTreeMap<i64, Producer>,
     batches_remembered: usize,
+    /// Transactions that were aborted, in the order of their markers, as long as the log has them.
+    aborted: Vec<Aborted>,
+}
+
+/// A transaction whose records never count.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Aborted {
+    /// Whose.
+    pub producer_id: i64,
+    /// Its first offset.
+    pub first: Offset,
+    /// The offset of its marker.
+    pub last: Offset,
+}
+
+/// A transaction that has just ended in this log.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its first offset.
+    pub first: Offset,
+    /// The offset after its marker.
+    pub next: Offset,
 }
 
 /// What to do with a batch.
@@ -79,6 +104,12 @@ pub enum ProducerError {
         /// The one that would have followed.
         expected: i32,
     },
+    /// A record outside of transactions while one is open.
+    #[error("producer {producer_id}: its transaction is open, and the batch is not part of it")]
+    InTransaction {
+        /// Whose.
+        producer_id: i64,
+    },
     /// A producer that was replaced by a newer one with the same id.
     #[error("producer {producer_id}: epoch {got} is older than {known}")]
     OldEpoch {
@@ -97,6 +128,7 @@ impl ProducerError {
     pub fn error_code(&self) -> ResponseError {
         match self {
             ProducerError::OutOfOrder { .. } => ResponseError::OutOfOrderSequenceNumber,
+            ProducerError::InTransaction { .. } => ResponseError::InvalidTxnState,
             ProducerError::OldEpoch { .. } => ResponseError::InvalidProducerEpoch,
         }
     }
@@ -106,7 +138,7 @@ impl Producers {
     /// Nobody yet.
     #[must_use]
     pub fn new(batches_remembered: usize) -> Producers {
-        Producers { by_id: BTreeMap::new(), batches_remembered }
+        Producers { by_id: BTreeMap::new(), batches_remembered, aborted: Vec::new() }
     }
 
     /// How many there are.
@@ -139,14 +171,18 @@ impl Producers {
     /// When it may not.
     pub fn check(&self, header: &BatchHeader) -> Result<Verdict, ProducerError> {
         let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = *header;
-        // Markers of transactions have a producer but no sequence.
-        if producer_id < 0 || header.is_control() {
+        // What the broker writes for a producer has no sequence.
+        if producer_id < 0 || header.is_control() || base_sequence < 0 {
             return Ok(Verdict::Append);
         }
         let Some(known) = self.by_id.get(&producer_id) else { return Ok(Verdict::Append) };
         if producer_epoch < known.epoch {
             let known = known.epoch;
             return Err(ProducerError::OldEpoch { producer_id, got: producer_epoch, known });
+        }
+        if known.open_from.is_some() && producer_epoch == known.epoch && !header.is_transactional()
+        {
+            return Err(ProducerError::InTransaction { producer_id });
         }
         let mut expected = 0;
         if producer_epoch == known.epoch {
@@ -169,7 +205,7 @@ impl Producers {
 
     /// Remembers a batch that was appended with the offsets of `header`.
     pub fn record(&mut self, header: &BatchHeader, now_ms: i64) {
-        if header.producer_id < 0 || header.is_control() || header.base_sequence < 0 {
+        if header.producer_id < 0 || header.is_control() {
             return;
         }
         if self.by_id.len() >= PRODUCERS_MAX && !self.by_id.contains_key(&header.producer_id) {
@@ -180,12 +216,19 @@ impl Producers {
             epoch,
             last_append_ms: now_ms,
             batches: VecDeque::new(),
+            open_from: None,
         });
         if producer.epoch != epoch {
             producer.epoch = epoch;
             producer.batches.clear();
         }
         producer.last_append_ms = now_ms;
+        if header.is_transactional() {
+            producer.open_from.get_or_insert(header.base_offset);
+        }
+        if header.base_sequence < 0 {
+            return;
+        }
         if producer.batches.len() >= self.batches_remembered {
             producer.batches.pop_front();
         }
@@ -202,6 +245,64 @@ impl Producers {
         });
     }
 
+    /// Notes a marker that was appended with the offsets of `header`. What it has ended, if a
+    /// transaction was open here.
+    pub fn end(&mut self, header: &BatchHeader, marker: Marker, now_ms: i64) -> Option<Ended> {
+        let producer_id = header.producer_id;
+        let epoch = header.producer_epoch;
+        let producer = self.by_id.entry(producer_id).or_insert_with(|| Producer {
+            epoch,
+            last_append_ms: now_ms,
+            batches: VecDeque::new(),
+            open_from: None,
+        });
+        if epoch > producer.epoch {
+            producer.epoch = epoch;
+            producer.batches.clear();
+        }
+        producer.last_append_ms = now_ms;
+        let first = producer.open_from.take()?;
+        let last = header.last_offset();
+        if marker == Marker::Abort {
+            self.aborted.push(Aborted { producer_id, first, last });
+        }
+        Some(Ended { first, next: last.next() })
+    }
+
+    /// The aborted transactions that lie within `from..to`, in the order of their markers.
+    #[must_use]
+    pub fn aborted_within(&self, from: Offset, to: Offset) -> Vec<Aborted> {
+        let begin = self.aborted.partition_point(|it| it.last < from);
+        self.aborted[begin..].iter().filter(|it| it.first < to).copied().collect()
+    }
+
+    /// All aborted transactions that are remembered.
+    #[must_use]
+    pub fn aborted(&self) -> &[Aborted] {
+        &self.aborted
+    }
+
+    /// Takes over what a snapshot says of an aborted transaction.
+    pub fn restore_aborted(&mut self, aborted: Aborted) {
+        self.aborted.push(aborted);
+    }
+
+    /// Forgets aborted transactions of which nothing is left in a log that begins at `log_start`.
+    pub fn forget_aborted_before(&mut self, log_start: Offset) {
+        self.aborted.retain(|it| it.last >= log_start);
+    }
+
+    /// Where the open transaction of a producer begins.
+    #[must_use]
+    pub fn open_from(&self, producer_id: i64) -> Option<Offset> {
+        self.by_id.get(&producer_id)?.open_from
+    }
+
+    /// The producers whose transaction is open: id, epoch, first offset.
+    pub fn open(&self) -> impl Iterator<Item = (i64, i16, Offset)> {
+        self.by_id.iter().filter_map(|(id, it)| Some((*id, it.epoch, it.open_from?)))
+    }
+
     /// Forgets the eighth that was silent the longest; so the search is seldom.
     fn forget_oldest(&mut self) {
         let mut times: Vec<i64> =
@@ -210,7 +311,8 @@ impl Producers {
         let limit_ms = *limit_ms;
         let mut excess = PRODUCERS_MAX / 8;
         self.by_id.retain(|_, producer| {
-            let goes = excess > 0 && producer.last_append_ms <= limit_ms;
+            let is_silent = producer.last_append_ms <= limit_ms && producer.open_from.is_none();
+            let goes = excess > 0 && is_silent;
             excess -= usize::from(goes);
             !goes
         });
@@ -219,7 +321,7 @@ impl Producers {
     /// Forgets those that have been silent for longer than `silence_max_ms`.
     pub fn expire(&mut self, now_ms: i64, silence_max_ms: i64) {
         let oldest_ms = now_ms.saturating_sub(silence_max_ms);
-        self.by_id.retain(|_, producer| producer.last_append_ms >= oldest_ms);
+        self.by_id.retain(|_, it| it.last_append_ms >= oldest_ms || it.open_from.is_some());
     }
 }
 

@@ -26,6 +26,7 @@ use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
 use crate::share::group_configs::GroupConfigs;
+use crate::transaction::coordinator::Transactions;
 use crate::{admin, group, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
@@ -87,6 +88,14 @@ pub enum StartError {
         /// What is wrong.
         source: ReadError,
     },
+    /// The transactions cannot be read.
+    #[error("data directory {directory}: __transaction_state: {source}")]
+    Transactions {
+        /// The directory.
+        directory: String,
+        /// What is wrong.
+        source: ReadError,
+    },
     /// The producer ids cannot be read.
     #[error("data directory {directory}: {source}")]
     ProducerIds {
@@ -129,6 +138,7 @@ pub struct RunningBroker {
     housekeeping: JoinHandle<()>,
     shares: JoinHandle<()>,
     groups: JoinHandle<()>,
+    transactions: JoinHandle<()>,
 }
 
 impl RunningBroker {
@@ -163,6 +173,7 @@ impl RunningBroker {
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
             shares: tokio::spawn(housekeeping::keep_shares(broker.clone())),
             groups: tokio::spawn(broker.groups.clone().run()),
+            transactions: tokio::spawn(broker.transactions.clone().run()),
             broker,
         })
     }
@@ -180,7 +191,7 @@ impl RunningBroker {
     /// Answers what has begun, syncs everything and leaves the clean-shutdown marker.
     pub async fn stop(self) -> Result<(), StopError> {
         self.server.stop().await;
-        for task in [self.housekeeping, self.groups, self.shares] {
+        for task in [self.housekeeping, self.groups, self.shares, self.transactions] {
             task.abort();
             // It was aborted, or had panicked and told so.
             let _ = task.await;
@@ -254,8 +265,18 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let shares = ShareCoordinator::open(&catalog, &config, configs, clock.now_ms())
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
-        .map_err(|source| StartError::ProducerIds { directory, source })?;
+        .map_err(|source| StartError::ProducerIds { directory: directory.clone(), source })?;
     let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
+    let (offsets, producer_ids) = (Arc::new(offsets), Arc::new(producer_ids));
+    let transactions = Transactions::open(
+        config.clone(),
+        catalog.clone(),
+        offsets.clone(),
+        producer_ids.clone(),
+        clock.clone(),
+    );
+    let transactions =
+        Arc::new(transactions.map_err(|source| StartError::Transactions { directory, source })?);
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,
@@ -265,6 +286,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         shares,
         groups,
         producer_ids,
+        transactions,
         logs,
         metrics,
         clock,

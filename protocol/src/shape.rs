@@ -7,6 +7,7 @@
 
 mod group;
 mod share;
+mod transaction;
 
 /// A struct: its fields in wire order. In flexible versions tagged fields follow.
 pub type Shape = &'static [Field];
@@ -145,6 +146,10 @@ pub fn of(api_key: i16) -> Option<Shape> {
         21 => DELETE_RECORDS,
         22 => INIT_PRODUCER_ID,
         23 => OFFSET_FOR_LEADER_EPOCH,
+        24 => transaction::ADD_PARTITIONS_TO_TXN,
+        25 => transaction::ADD_OFFSETS_TO_TXN,
+        26 => transaction::END_TXN,
+        28 => transaction::TXN_OFFSET_COMMIT,
         32 => DESCRIBE_CONFIGS,
         33 => ALTER_CONFIGS,
         37 => CREATE_PARTITIONS,
@@ -152,6 +157,9 @@ pub fn of(api_key: i16) -> Option<Shape> {
         44 => INCREMENTAL_ALTER_CONFIGS,
         47 => group::OFFSET_DELETE,
         60 => DESCRIBE_CLUSTER,
+        61 => transaction::DESCRIBE_PRODUCERS,
+        65 => transaction::DESCRIBE_TRANSACTIONS,
+        66 => transaction::LIST_TRANSACTIONS,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         76 => share::GROUP_HEARTBEAT,
         77 => share::GROUP_DESCRIBE,

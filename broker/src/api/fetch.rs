@@ -7,8 +7,10 @@
 //! on the blocking pool. Only durable records are seen.
 //!
 //! Fetch sessions are not kept: every answer says session 0, which the protocol allows, and a
-//! client that asks to go on with a session is told that there is none. Not: followers, transactions
-//! (so the list of aborted ones is empty).
+//! client that asks to go on with a session is told that there is none. Not: followers.
+//!
+//! A reader of committed records gets nothing at or beyond the last stable offset, and the list of
+//! the aborted transactions that lie within what it gets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +19,12 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use tokio::sync::Notify;
 use weir_protocol::fetch::{
-    FetchAnswer, FetchPartition, FetchPartitionAnswer, FetchRequest, FetchTopic, FetchTopicAnswer,
-    IsolationLevel,
+    AbortedTransaction, FetchAnswer, FetchPartition, FetchPartitionAnswer, FetchRequest,
+    FetchTopic, FetchTopicAnswer, IsolationLevel,
 };
 use weir_protocol::header::RequestHeader;
 use weir_protocol::records::Offset;
+use weir_protocol::records::batch::BatchHeader;
 
 use crate::api::{Begun, NONE, Refusal, Reply, code};
 use crate::broker::Broker;
@@ -81,11 +84,20 @@ fn asked_partitions(topics: &Topics, request: &FetchRequest, version: i16) -> Ve
     asked.flatten().collect()
 }
 
+/// A read of the disk, and its place in the answer.
+struct Cold {
+    topic: usize,
+    index: usize,
+    read: ColdRead,
+    /// For a reader of committed records: the partition, and from where it reads.
+    committed: Option<(Arc<Partition>, Offset)>,
+}
+
 /// What one look at the logs found.
 struct Collected {
     answer: FetchAnswer,
     /// What is to be read from the disk, and its place in the answer.
-    cold: Vec<(usize, usize, ColdRead)>,
+    cold: Vec<Cold>,
     has_error: bool,
 }
 
@@ -106,7 +118,9 @@ impl Collected {
         }
         let cold = std::mem::take(&mut self.cold);
         let load = move || {
-            let loaded = cold.into_iter().map(|(topic, index, read)| (topic, index, read.load()));
+            let loaded = cold.into_iter().map(|Cold { topic, index, read, committed }| {
+                (topic, index, committed, read.load())
+            });
             loaded.collect::<Vec<_>>()
         };
         let Ok(loaded) = tokio::task::spawn_blocking(load).await else {
@@ -117,10 +131,15 @@ impl Collected {
             }
             return self;
         };
-        for (topic, index, bytes) in loaded {
+        for (topic, index, committed, bytes) in loaded {
             let partition = &mut self.answer.topics[topic].partitions[index];
             match bytes {
-                Ok(bytes) => partition.records = bytes,
+                Ok(bytes) => {
+                    partition.records = bytes;
+                    if let Some((of, from)) = committed {
+                        keep_committed(partition, &of, from);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a read from the disk failed");
                     self.has_error = true;
@@ -157,23 +176,32 @@ fn collect(broker: &Broker, request: &FetchRequest, header: &RequestHeader) -> C
                     (FetchPartitionAnswer::error(one.index, code(partition_error)), None)
                 }
             };
-            if request.isolation_level == IsolationLevel::ReadCommitted
-                && partition.error_code == NONE
-            {
+            let committed = found.ok().and_then(|topic| topic.partition(one.index));
+            let committed = committed.filter(|_| {
+                request.isolation_level == IsolationLevel::ReadCommitted
+                    && partition.error_code == NONE
+            });
+            let from = Offset(one.fetch_offset);
+            if committed.is_some() {
                 partition.aborted_transactions = Some(Vec::new());
             }
             match slice {
                 None => {}
                 Some(ReadSlice::Hot(bytes)) => {
-                    is_first &= bytes.is_empty();
-                    left = left.saturating_sub(bytes.len());
                     partition.records = bytes;
+                    if let Some(of) = committed {
+                        keep_committed(&mut partition, of, from);
+                    }
+                    is_first &= partition.records.is_empty();
+                    left = left.saturating_sub(partition.records.len());
                 }
                 Some(ReadSlice::Cold(cold)) => {
                     // How much it is shows when it is read; it may be all that was asked for.
                     is_first = false;
                     left = left.saturating_sub(usize::try_from(one.max_bytes).unwrap_or(0));
-                    collected.cold.push((topic_index, partition_index, cold));
+                    let committed = committed.map(|of| (of.clone(), from));
+                    let (topic, index) = (topic_index, partition_index);
+                    collected.cold.push(Cold { topic, index, read: cold, committed });
                 }
             }
             answered.partitions.push(partition);
@@ -234,6 +262,48 @@ fn read_one(
             Err(error.error_code())
         }
     }
+}
+
+/// Takes away what is not stable yet, and names who aborted in what is left.
+fn keep_committed(answer: &mut FetchPartitionAnswer, partition: &Partition, from: Offset) {
+    let last_stable = Offset(answer.last_stable_offset);
+    if answer.last_stable_offset < answer.high_watermark {
+        let stable_bytes = bytes_before(&answer.records, last_stable);
+        answer.records.truncate(stable_bytes);
+    }
+    if answer.records.is_empty() {
+        return;
+    }
+    // More than is read would do no harm, but the list may be long.
+    let aborted = partition.aborted_within(from, last_stable).into_iter();
+    let end = if aborted.len() > 0 { end_of(&answer.records) } else { last_stable };
+    let aborted = aborted
+        .filter(|it| it.first < end)
+        .map(|it| AbortedTransaction { producer_id: it.producer_id, first_offset: it.first.0 });
+    answer.aborted_transactions = Some(aborted.collect());
+}
+
+/// The bytes of the batches that begin before an offset.
+fn bytes_before(records: &Bytes, limit: Offset) -> usize {
+    let mut position = 0;
+    while let Some(header) = header_at(records, position).filter(|it| it.base_offset < limit) {
+        position += header.size_bytes();
+    }
+    position.min(records.len())
+}
+
+/// The offset after the last of whole batches.
+fn end_of(records: &Bytes) -> Offset {
+    let (mut position, mut end) = (0, Offset(0));
+    while let Some(header) = header_at(records, position) {
+        position += header.size_bytes();
+        end = header.last_offset().next();
+    }
+    end
+}
+
+fn header_at(records: &Bytes, position: usize) -> Option<BatchHeader> {
+    BatchHeader::parse(records.get(position..).filter(|rest| !rest.is_empty())?).ok()
 }
 
 /// Whether the client believes in another leader epoch; -1: it does not say.

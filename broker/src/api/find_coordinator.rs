@@ -1,9 +1,8 @@
-//! FindCoordinator 0-6: who coordinates a group, or the state of a share-partition. It is always
-//! this broker.
+//! FindCoordinator 0-6: who coordinates a group, a transaction, or the state of a share-partition.
+//! It is always this broker.
 //!
-//! Versions 0-3 ask for one key, 4 and later for several. Transactions (key type 1) are
-//! not served: their keys are answered with INVALID_REQUEST and a text that says so. A share-partition
-//! (2, from version 6 on) is named `group:topic id:partition`.
+//! Versions 0-3 ask for one key, 4 and later for several. Key type 0 is a group, 1 a transactional
+//! id; a share-partition (2, from version 6 on) is named `group:topic id:partition`.
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::BrokerId;
@@ -18,6 +17,7 @@ use crate::log::meta::decode_id;
 const GROUP: i8 = 0;
 const SHARE: i8 = 2;
 const SHARE_FROM: i16 = 6;
+const TRANSACTION: i8 = 1;
 
 /// Answers the request.
 pub fn answer(
@@ -52,11 +52,11 @@ fn find(
 ) -> Coordinator {
     let found = Coordinator::default().with_key(key.clone());
     let is_share = key_type == SHARE && version >= SHARE_FROM && is_share_partition(key);
-    if key_type != GROUP && !is_share {
+    if ![GROUP, TRANSACTION].contains(&key_type) && !is_share {
         return found
             .with_error_code(code(ResponseError::InvalidRequest))
             .with_error_message(Some(text(
-                "only groups and share-partitions have a coordinator here",
+                "only groups, transactions and share-partitions have a coordinator here",
             )))
             .with_node_id(BrokerId(-1))
             .with_port(-1);

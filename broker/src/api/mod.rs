@@ -6,6 +6,8 @@
 //! refuses fields that a version lacks, so handlers set them by version, and a test asks every API
 //! in every version.
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod alter_share_group_offsets;
 pub mod api_versions;
@@ -18,8 +20,11 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_producers;
 pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -29,6 +34,7 @@ pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -40,9 +46,11 @@ pub mod share_fetch;
 pub mod share_group_describe;
 pub mod share_group_heartbeat;
 pub mod sync_group;
+pub mod txn_offset_commit;
 
 mod group_routes;
 mod share_routes;
+mod transaction_routes;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -186,6 +194,9 @@ fn dispatch(
         _ if share_routes::serves(api) => {
             return share_routes::dispatch(api, broker, caller, head, body);
         }
+        _ if transaction_routes::serves(api) => {
+            return transaction_routes::dispatch(api, broker, head, body);
+        }
         _ => return dispatch_change(api, broker.clone(), &header, body),
     };
     Ok(Begun::Done(response))
@@ -210,10 +221,6 @@ fn dispatch_change(
         ApiKey::DeleteRecords => {
             let request = decode(header, body)?;
             wait(header, move || delete_records::answer(&broker, &request))
-        }
-        ApiKey::InitProducerId => {
-            let request = decode(header, body)?;
-            wait(header, move || init_producer_id::answer(&broker, &request))
         }
         ApiKey::AlterConfigs => {
             let request = decode(header, body)?;
@@ -282,6 +289,16 @@ fn doubled<T: Copy + Eq + Hash>(all: impl Iterator<Item = T>) -> HashSet<T> {
 
 /// No error.
 const NONE: i16 = 0;
+
+/// A fenced producer is told INVALID_PRODUCER_EPOCH by versions that know no better (KIP-588).
+fn fenced_before(known_from: i16, version: i16, error: ResponseError) -> ResponseError {
+    match error {
+        ResponseError::ProducerFenced if version < known_from => {
+            ResponseError::InvalidProducerEpoch
+        }
+        error => error,
+    }
+}
 
 fn code(error: ResponseError) -> i16 {
     error.code()

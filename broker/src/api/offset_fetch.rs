@@ -1,10 +1,12 @@
 //! OffsetFetch 1-9: how far groups have read.
 //!
 //! Nothing committed is offset -1 and no error. Null topics (from version 2 on) mean all. From
-//! version 8 on several groups are asked for at once.
+//! version 8 on several groups are asked for at once. Who asks for what is stable (7) is told
+//! UNSTABLE_OFFSET_COMMIT while an open transaction commits there.
 
 use std::sync::Arc;
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
@@ -14,7 +16,7 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-use crate::api::text;
+use crate::api::{NONE, code, text};
 use crate::broker::Broker;
 use crate::group::offset_records::Committed;
 
@@ -34,7 +36,8 @@ pub async fn answer(
 
 fn fetch(broker: &Broker, request: &OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     if version >= GROUPS_FROM {
-        let groups = request.groups.iter().map(|asked| group(broker, asked));
+        let stable = request.require_stable;
+        let groups = request.groups.iter().map(|asked| group(broker, asked, stable));
         return OffsetFetchResponse::default().with_groups(groups.collect());
     }
     let name = request.group_id.as_str();
@@ -43,11 +46,8 @@ fn fetch(broker: &Broker, request: &OffsetFetchRequest, version: i16) -> OffsetF
             .iter()
             .map(|topic| {
                 let partitions = topic.partition_indexes.iter().map(|index| {
-                    old_partition(
-                        *index,
-                        broker.offsets.committed(name, &topic.name, *index),
-                        version,
-                    )
+                    let found = find(broker, name, &topic.name, *index, request.require_stable);
+                    old_partition(*index, found, version)
                 });
                 OffsetFetchResponseTopic::default()
                     .with_name(topic.name.clone())
@@ -62,7 +62,7 @@ fn fetch(broker: &Broker, request: &OffsetFetchRequest, version: i16) -> OffsetF
                     topics.push(named.with_name(TopicName(text(topic))));
                 }
                 let last = topics.last_mut().expect("it was just put there");
-                last.partitions.push(old_partition(index, Some(committed), version));
+                last.partitions.push(old_partition(index, Ok(Some(committed)), version));
             }
             topics
         }
@@ -70,16 +70,24 @@ fn fetch(broker: &Broker, request: &OffsetFetchRequest, version: i16) -> OffsetF
     OffsetFetchResponse::default().with_topics(topics)
 }
 
-fn old_partition(
-    index: i32,
-    committed: Option<Committed>,
-    version: i16,
-) -> OffsetFetchResponsePartition {
-    let (offset, leader_epoch, metadata) = values(committed);
+/// What is committed, or why that is not known yet.
+type Lookup = Result<Option<Committed>, ResponseError>;
+
+fn find(broker: &Broker, group: &str, topic: &str, index: i32, stable: bool) -> Lookup {
+    if stable && broker.offsets.is_unstable(group, topic, index) {
+        return Err(ResponseError::UnstableOffsetCommit);
+    }
+    Ok(broker.offsets.committed(group, topic, index))
+}
+
+fn old_partition(index: i32, found: Lookup, version: i16) -> OffsetFetchResponsePartition {
+    let error_code = found.as_ref().err().map_or(NONE, |error| code(*error));
+    let (offset, leader_epoch, metadata) = values(found.ok().flatten());
     let mut partition = OffsetFetchResponsePartition::default()
         .with_partition_index(index)
         .with_committed_offset(offset)
-        .with_metadata(Some(text(metadata)));
+        .with_metadata(Some(text(metadata)))
+        .with_error_code(error_code);
     if version >= 5 {
         partition.committed_leader_epoch = leader_epoch;
     }
@@ -90,11 +98,15 @@ fn values(committed: Option<Committed>) -> (i64, i32, String) {
     committed.map_or((-1, -1, String::new()), |c| (c.offset, c.leader_epoch, c.metadata))
 }
 
-fn group(broker: &Broker, asked: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn group(
+    broker: &Broker,
+    asked: &OffsetFetchRequestGroup,
+    stable: bool,
+) -> OffsetFetchResponseGroup {
     let name = asked.group_id.as_str();
     let response = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
     let topics = match &asked.topics {
-        Some(asked) => asked.iter().map(|asked| topic(broker, name, asked)).collect(),
+        Some(asked) => asked.iter().map(|asked| topic(broker, name, asked, stable)).collect(),
         None => all(broker, name),
     };
     response.with_topics(topics)
@@ -104,23 +116,26 @@ fn topic(
     broker: &Broker,
     group: &str,
     asked: &OffsetFetchRequestTopics,
+    stable: bool,
 ) -> OffsetFetchResponseTopics {
     let partitions = asked
         .partition_indexes
         .iter()
-        .map(|index| partition(*index, broker.offsets.committed(group, &asked.name, *index)));
+        .map(|index| partition(*index, find(broker, group, &asked.name, *index, stable)));
     OffsetFetchResponseTopics::default()
         .with_name(asked.name.clone())
         .with_partitions(partitions.collect())
 }
 
-fn partition(index: i32, committed: Option<Committed>) -> OffsetFetchResponsePartitions {
-    let (offset, leader_epoch, metadata) = values(committed);
+fn partition(index: i32, found: Lookup) -> OffsetFetchResponsePartitions {
+    let error_code = found.as_ref().err().map_or(NONE, |error| code(*error));
+    let (offset, leader_epoch, metadata) = values(found.ok().flatten());
     OffsetFetchResponsePartitions::default()
         .with_partition_index(index)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(leader_epoch)
         .with_metadata(Some(text(metadata)))
+        .with_error_code(error_code)
 }
 
 fn all(broker: &Broker, group: &str) -> Vec<OffsetFetchResponseTopics> {
@@ -130,7 +145,7 @@ fn all(broker: &Broker, group: &str) -> Vec<OffsetFetchResponseTopics> {
             topics.push(OffsetFetchResponseTopics::default().with_name(TopicName(text(topic))));
         }
         let last = topics.last_mut().expect("it was just put there");
-        last.partitions.push(partition(index, Some(committed)));
+        last.partitions.push(partition(index, Ok(Some(committed))));
     }
     topics
 }

@@ -25,6 +25,7 @@ use crate::api::{Begun, NONE, Refusal, Reply, code, reply, text};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
 use crate::log::Appended;
+use crate::log::error::AppendError;
 use crate::partition::Partition;
 
 /// From here on a batch's failure comes with words.
@@ -52,11 +53,13 @@ pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let topics = broker.catalog.topics();
+    let transactional_id = request.transactional_id.clone();
+    let writing = Writing { broker, transactional_id: transactional_id.as_deref(), version };
     let mut waiting = Vec::new();
     let mut response = ProduceResponse::default();
     for (topic_index, asked) in request.topics.into_iter().enumerate() {
         let found = find(&topics, &asked, version);
-        let may = check_request(&header, request.transactional_id.is_some(), acks, found);
+        let may = check_request(&header, acks, found);
         let mut answered = TopicProduceResponse::default();
         if version >= TOPIC_ID_FROM {
             answered.topic_id = asked.topic_id;
@@ -68,7 +71,7 @@ pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result
             let appended = may
                 .as_ref()
                 .map_err(Failure::clone)
-                .and_then(|topic| append(topic, asked, version));
+                .and_then(|topic| append(&writing, topic, asked));
             answered.partition_responses.push(match appended {
                 Ok((partition, appended)) => {
                     let next_offset = appended.last_offset.next();
@@ -119,13 +122,9 @@ fn find<'a>(
 /// The checks that concern all batches of a topic alike.
 fn check_request<'a>(
     header: &RequestHeader,
-    is_transactional: bool,
     acks: i16,
     topic: Result<&'a Arc<Topic>, Failure>,
 ) -> Result<&'a Arc<Topic>, Failure> {
-    if is_transactional {
-        return fail(ResponseError::InvalidTxnState, "Transactions are not served.");
-    }
     if !(-1..=1).contains(&acks) {
         return fail(ResponseError::InvalidRequiredAcks, "acks must be -1, 0 or 1.");
     }
@@ -137,13 +136,20 @@ fn check_request<'a>(
     Ok(topic)
 }
 
+/// What holds for all partitions of a request.
+struct Writing<'a> {
+    broker: &'a Broker,
+    transactional_id: Option<&'a str>,
+    version: i16,
+}
+
 fn append(
+    writing: &Writing<'_>,
     topic: &Topic,
     asked: ProducePartition,
-    version: i16,
 ) -> Result<(Arc<Partition>, Appended), Failure> {
     topic.metrics.produce_requests.inc();
-    let appended = append_checked(topic, asked, version);
+    let appended = append_checked(writing, topic, asked);
     if appended.is_err() {
         topic.metrics.failed_produce_requests.inc();
     }
@@ -151,9 +157,9 @@ fn append(
 }
 
 fn append_checked(
+    writing: &Writing<'_>,
     topic: &Topic,
     asked: ProducePartition,
-    version: i16,
 ) -> Result<(Arc<Partition>, Appended), Failure> {
     let Some(partition) = topic.partition(asked.index) else {
         return fail(
@@ -161,10 +167,16 @@ fn append_checked(
             "This server does not host this topic-partition.",
         );
     };
-    let batch = one_batch(asked.records, version)?;
+    let batch = one_batch(asked.records, writing.version)?;
     let size_bytes = batch.header().size_bytes() as u64;
     let record_count = u64::try_from(batch.header().record_count).unwrap_or(0);
-    match partition.append(&batch) {
+    let appended = match writing.transactional_id.filter(|_| batch.header().is_transactional()) {
+        Some(id) => {
+            within_transaction(writing.broker, id, topic, (asked.index, partition), &batch)?
+        }
+        None => partition.append(&batch),
+    };
+    match appended {
         Ok(appended) => {
             if !appended.is_duplicate {
                 topic.metrics.bytes_in.inc_by(size_bytes);
@@ -174,6 +186,27 @@ fn append_checked(
         }
         Err(error) => fail(error.error_code(), error.to_string()),
     }
+}
+
+/// Appends while the transaction is held open: no marker comes in between.
+fn within_transaction(
+    broker: &Broker,
+    id: &str,
+    topic: &Topic,
+    (index, partition): (i32, &Arc<Partition>),
+    batch: &RecordBatch,
+) -> Result<Result<Appended, AppendError>, Failure> {
+    let header = batch.header();
+    let producer = (header.producer_id, header.producer_epoch);
+    let place = (topic.name.to_string(), index);
+    let append = || partition.append_in_transaction(batch);
+    broker.transactions.within(id, producer, &place, append).or_else(|error| {
+        let error = match error {
+            ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+            error => error,
+        };
+        fail(error, "The partition is not part of an open transaction of this producer.")
+    })
 }
 
 /// The one batch that a partition's records must be.

@@ -8,8 +8,10 @@ pub const FILE: &str = "weir-catalog";
 pub const VERSION: u32 = 1;
 /// The internal topic of committed offsets.
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+/// The internal topic of transactional ids.
+pub const TRANSACTION_STATE: &str = "__transaction_state";
 /// The topics that belong to the broker.
-pub const INTERNAL: &[&str] = &[CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
+pub const INTERNAL: &[&str] = &[CONSUMER_OFFSETS, TRANSACTION_STATE, "__share_group_state"];
 const NAME_BYTES_MAX: usize = 249;
 
 /// Bounds of the number of partitions.

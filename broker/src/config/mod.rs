@@ -208,6 +208,21 @@ settings! {
     group_max_count: i32 = 100_000, "group.max.count", at_least(1);
     /// Most bytes that a member may say of itself under all its protocols together.
     group_member_metadata_max_bytes: i32 = 1 << 20, "group.member.metadata.max.bytes", at_least(1);
+    /// Longest transaction timeout that a producer may ask for.
+    transaction_max_timeout_ms: i32 = 900_000, "transaction.max.timeout.ms", at_least(1);
+    /// How often transactions are looked for that are open for too long.
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = 10_000,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms", at_least(1);
+    /// A transactional id that nobody has used for so long is forgotten.
+    transactional_id_expiration_ms: i32 = 604_800_000, "transactional.id.expiration.ms", at_least(1);
+    /// Most transactional ids, so that a flood of them does not take all memory.
+    transactional_id_max_count: i32 = 100_000, "transactional.id.max.count", at_least(1);
+    /// Most partitions of one transaction.
+    transaction_max_partitions: i32 = 100_000, "transaction.max.partitions", at_least(1);
+    /// Partitions of __transaction_state, when it is created. On one node more than one spread nothing.
+    transaction_state_log_num_partitions: i32 = 1, "transaction.state.log.num.partitions", between(1, 1000);
+    /// Segment size of __transaction_state.
+    transaction_state_log_segment_bytes: i32 = 100 << 20, "transaction.state.log.segment.bytes", at_least(1 << 20);
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }

@@ -11,13 +11,16 @@ pub mod group_records;
 pub mod internal;
 pub mod offset_records;
 pub mod offsets;
+mod pending;
 pub mod rewrite;
 pub mod subscription;
 
 use std::collections::BTreeMap;
 
 use crate::catalog::Catalog;
+use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::group::group_records::StoredGroup;
+use crate::group::internal::Replayed;
 use crate::group::offsets::Offsets;
 use crate::log::error::ReadError;
 
@@ -28,7 +31,16 @@ use crate::log::error::ReadError;
 pub fn open(catalog: &Catalog) -> Result<(Offsets, BTreeMap<String, StoredGroup>), ReadError> {
     let offsets = Offsets::default();
     let mut groups = BTreeMap::new();
-    internal::replay(catalog, &mut |record| {
+    internal::replay(catalog, CONSUMER_OFFSETS, &mut |index, replayed| {
+        let record = match replayed {
+            Replayed::End(producer_id, marker) => {
+                return offsets.end_transaction(index, producer_id, marker);
+            }
+            Replayed::Record(record, Some(producer_id)) => {
+                return offsets.take_pending(index, producer_id, &record);
+            }
+            Replayed::Record(record, None) => record,
+        };
         if offsets.take(&record) {
             return;
         }

@@ -17,6 +17,7 @@ use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::catalog::{Catalog, Topic};
 use crate::group::internal::{Appending, KeyValue, append};
 use crate::group::offset_records::{Committed, OffsetKey};
+use crate::group::pending::Pending;
 
 /// Tombstones in one batch.
 const REWRITE_BATCH: usize = 1000;
@@ -47,6 +48,7 @@ type Group = BTreeMap<(String, i32), Entry>;
 #[derive(Debug, Default)]
 pub struct Offsets {
     groups: Mutex<HashMap<String, Group>>,
+    pub(super) pending: Pending,
     /// Commits share it; who decides by what is in the map (expiry, rewriting) has it alone, so
     /// that no commit in between is undone.
     gate: tokio::sync::RwLock<()>,
@@ -65,7 +67,7 @@ impl Offsets {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, key: OffsetKey, value: Option<Committed>, place: Offset) {
+    pub(super) fn apply(&self, key: OffsetKey, value: Option<Committed>, place: Offset) {
         let mut groups = self.lock();
         let group = groups.entry(key.group.clone()).or_default();
         let at = (key.topic, key.partition);
@@ -165,6 +167,7 @@ impl Offsets {
     ) -> (R, Result<usize, CommitError>) {
         let _alone = self.gate.write().await;
         let (answer, deleted) = delete.await;
+        self.forget_pending(&deleted);
         let is_over = |key: &OffsetKey, _: &Committed| deleted.contains(&key.topic);
         (answer, self.forget_alone(catalog, now_ms, is_over).await)
     }

@@ -38,6 +38,9 @@ pub async fn rewrite_if_large(
     others: impl Future<Output = Result<(), String>>,
     now_ms: i64,
 ) -> Result<(), RewriteError> {
+    if offsets.has_pending() {
+        return Ok(());
+    }
     let bytes_max = REWRITE_SEGMENTS * u64::from(topic.config.log.segment_bytes);
     if topic.partitions.iter().all(|partition| partition.size_bytes() <= bytes_max) {
         return Ok(());

@@ -29,6 +29,7 @@ pub mod validate;
 mod checkpoint;
 mod roll;
 mod snapshot;
+mod stable;
 mod walk;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -45,6 +46,7 @@ use crate::log::error::{AppendError, LogError, ReadError};
 use crate::log::recovery::Damage;
 use crate::log::segment::Segment;
 use crate::log::segment::read::{Asked, FirstBatch, Found};
+use crate::log::stable::Unstable;
 use crate::log::validate::{Origin, validate};
 use crate::producers::{ProducedBatch, Producers, Verdict};
 use crate::sync::{StorageFailed, SyncPoint};
@@ -67,6 +69,7 @@ pub struct Log {
     /// Never empty; replaced as a whole, so that readers go on with what they have.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     point: Arc<SyncPoint>,
+    unstable: Unstable,
     epochs: RwLock<LeaderEpochs>,
     leader_epoch: i32,
     damage: Option<Damage>,
@@ -170,7 +173,7 @@ impl Log {
         let file_end = active
             .append(&header_bytes, body, &header, interval_bytes, now_ms)
             .map_err(|error| self.refused(&error))?;
-        appender.producers.record(&header, now_ms);
+        self.note(&mut appender, &batch, &header, now_ms);
         let next_offset = header.last_offset().next();
         self.dir
             .queue()
@@ -242,7 +245,9 @@ impl Log {
         let log_start = self.point.log_start();
         let high_watermark = self.point.high_watermark();
         let log_end = self.point.log_end();
-        Ends { log_start, last_stable: high_watermark, high_watermark, log_end }
+        let last_stable = self.unstable.last_stable(high_watermark).max(log_start);
+        assert!(last_stable <= high_watermark, "{last_stable} is past {high_watermark}");
+        Ends { log_start, last_stable, high_watermark, log_end }
     }
 
     /// Its settings.

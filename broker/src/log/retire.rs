@@ -55,6 +55,7 @@ impl Log {
         }
         let (config, now_ms) = (self.config(), self.dir.now_ms());
         self.remove_due(&mut appender, now_ms)?;
+        appender.producers.forget_aborted_before(self.point.log_start());
         appender.producers.expire(now_ms, self.dir.options().producer_silence_max_ms);
         let active = self.active().contents();
         let is_idle = now_ms.saturating_sub(active.last_append_ms) >= config.segment_ms;

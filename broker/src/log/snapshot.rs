@@ -3,19 +3,21 @@
 //!
 //! ```text
 //! "WPRO" | version u16 | producers u32
-//! | per producer: id i64 | epoch i16 | last append i64 | batches u32
+//! | per producer: id i64 | epoch i16 | last append i64 | open from i64 (-1: none; from version 2)
+//!   | batches u32
 //!   | per batch: first sequence i32 | last sequence i32 | base offset i64 | last offset i64
 //!     | log append time i64
+//! | aborted transactions u32 (from version 2), each: producer id i64 | first i64 | marker i64
 //! | CRC-32 of the above u32
 //! ```
 use std::collections::VecDeque;
 
 use weir_protocol::records::Offset;
 
-use crate::producers::{ProducedBatch, Producer, Producers};
+use crate::producers::{Aborted, ProducedBatch, Producer, Producers};
 
 const MAGIC: &[u8; 4] = b"WPRO";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// The file.
 pub(super) fn write(producers: &Producers) -> Vec<u8> {
@@ -27,6 +29,7 @@ pub(super) fn write(producers: &Producers) -> Vec<u8> {
         bytes.extend_from_slice(&id.to_be_bytes());
         bytes.extend_from_slice(&producer.epoch.to_be_bytes());
         bytes.extend_from_slice(&producer.last_append_ms.to_be_bytes());
+        bytes.extend_from_slice(&producer.open_from.map_or(-1, |open| open.0).to_be_bytes());
         bytes.extend_from_slice(&count(producer.batches.len()));
         for batch in &producer.batches {
             bytes.extend_from_slice(&batch.first_sequence.to_be_bytes());
@@ -35,6 +38,12 @@ pub(super) fn write(producers: &Producers) -> Vec<u8> {
             bytes.extend_from_slice(&batch.last_offset.0.to_be_bytes());
             bytes.extend_from_slice(&batch.log_append_time_ms.to_be_bytes());
         }
+    }
+    bytes.extend_from_slice(&count(producers.aborted().len()));
+    for Aborted { producer_id, first, last } in producers.aborted() {
+        bytes.extend_from_slice(&producer_id.to_be_bytes());
+        bytes.extend_from_slice(&first.0.to_be_bytes());
+        bytes.extend_from_slice(&last.0.to_be_bytes());
     }
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_be_bytes());
@@ -47,12 +56,18 @@ pub(super) fn read(bytes: &[u8], batches_remembered: usize) -> Option<Producers>
     if crc32fast::hash(body) != u32::from_be_bytes(*checksum) {
         return None;
     }
-    let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_be_bytes())?;
+    let mut rest = body.strip_prefix(MAGIC)?;
+    let version = u16::from_be_bytes(take(&mut rest)?);
+    if !(1..=VERSION).contains(&version) {
+        return None;
+    }
     let mut producers = Producers::new(batches_remembered);
     for _ in 0..u32::from_be_bytes(take(&mut rest)?) {
         let id = i64::from_be_bytes(take(&mut rest)?);
         let epoch = i16::from_be_bytes(take(&mut rest)?);
         let last_append_ms = i64::from_be_bytes(take(&mut rest)?);
+        let open_from = if version >= 2 { i64::from_be_bytes(take(&mut rest)?) } else { -1 };
+        let open_from = (open_from >= 0).then_some(Offset(open_from));
         let mut batches = VecDeque::new();
         for _ in 0..u32::from_be_bytes(take(&mut rest)?) {
             batches.push_back(ProducedBatch {
@@ -63,7 +78,15 @@ pub(super) fn read(bytes: &[u8], batches_remembered: usize) -> Option<Producers>
                 log_append_time_ms: i64::from_be_bytes(take(&mut rest)?),
             });
         }
-        producers.restore(id, Producer { epoch, last_append_ms, batches });
+        producers.restore(id, Producer { epoch, last_append_ms, batches, open_from });
+    }
+    let aborted_count = if version >= 2 { u32::from_be_bytes(take(&mut rest)?) } else { 0 };
+    for _ in 0..aborted_count {
+        producers.restore_aborted(Aborted {
+            producer_id: i64::from_be_bytes(take(&mut rest)?),
+            first: Offset(i64::from_be_bytes(take(&mut rest)?)),
+            last: Offset(i64::from_be_bytes(take(&mut rest)?)),
+        });
     }
     rest.is_empty().then_some(producers)
 }
@@ -95,8 +118,11 @@ mod tests {
                 log_append_time_ms: -1,
             };
             let batches = (0..batches).map(batch).collect();
-            producers.restore(id, Producer { epoch: 3, last_append_ms: 99, batches });
+            let open_from = (id == 7).then_some(Offset(40));
+            producers.restore(id, Producer { epoch: 3, last_append_ms: 99, batches, open_from });
         }
+        let aborted = Aborted { producer_id: 9, first: Offset(3), last: Offset(8) };
+        producers.restore_aborted(aborted);
         let bytes = write(&producers);
         assert_eq!(read(&bytes, BATCHES_REMEMBERED), Some(producers));
         for bit in 0..bytes.len() * 8 {

@@ -25,7 +25,9 @@ const NO_TIMESTAMP: i64 = -1;
 pub enum Origin {
     /// A client: it may only send data.
     Client,
-    /// The broker itself, for its internal topics.
+    /// A client, within a transaction that its coordinator has found open.
+    Transaction,
+    /// The broker itself: its internal topics, and markers of transactions.
     Broker,
 }
 
@@ -146,7 +148,7 @@ pub fn validate<'a>(
         let records = batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
         max_timestamp_ms = records.max_timestamp_ms;
     }
-    if origin == Origin::Client {
+    if origin != Origin::Broker {
         let oldest_ms = now_ms.saturating_sub(config.timestamp_before_max_ms);
         let newest_ms = now_ms.saturating_add(config.timestamp_after_max_ms);
         for timestamp_ms in [header.base_timestamp_ms, max_timestamp_ms] {
@@ -171,7 +173,7 @@ fn check_header(
         *batch.header();
     let header = batch.header();
     let found = batch.bytes().len();
-    let is_client = origin == Origin::Client;
+    let is_client = matches!(origin, Origin::Client | Origin::Transaction);
     if is_client && header.base_offset != Offset(0) {
         return Err(InvalidBatch::BaseOffset { found: header.base_offset });
     }
@@ -185,10 +187,10 @@ fn check_header(
     if is_client && header.is_control() {
         return Err(InvalidBatch::Control);
     }
-    if is_client && header.is_transactional() {
+    if origin == Origin::Client && header.is_transactional() {
         return Err(InvalidBatch::Transaction);
     }
-    if producer_id >= 0 && base_sequence < 0 && !header.is_control() {
+    if is_client && producer_id >= 0 && base_sequence < 0 {
         return Err(InvalidBatch::Sequence { producer_id, base_sequence });
     }
     let compression = header.compression().map_err(InvalidBatch::Compression)?;

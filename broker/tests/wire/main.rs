@@ -15,3 +15,4 @@ mod produce_fetch;
 mod retention;
 mod share;
 mod topics;
+mod transactions;

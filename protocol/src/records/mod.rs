@@ -22,6 +22,7 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+pub mod control;
 pub mod record;
 
 use std::fmt;

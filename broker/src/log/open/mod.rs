@@ -22,6 +22,7 @@ use crate::log::epochs::LeaderEpochs;
 use crate::log::error::{LogError, ReadError};
 use crate::log::recovery::Damage;
 use crate::log::segment::Segment;
+use crate::log::stable::Unstable;
 use crate::log::{Appender, HOT_SEGMENTS, Log, checkpoint, meta, names};
 use crate::producers::Producers;
 use crate::sync::SyncPoint;
@@ -154,6 +155,7 @@ impl Found {
                 segment.file().map().map_err(failed("map", &segment.path(names::LOG)))?;
             }
         }
+        let unstable = Unstable::new(&self.producers);
         let log = Arc::new(Log {
             dir: dir.clone(),
             folder,
@@ -167,6 +169,7 @@ impl Found {
             }),
             segments: RwLock::new(Arc::new(self.segments)),
             point: point.clone(),
+            unstable,
             leader_epoch: self.epochs.latest().unwrap_or(0),
             epochs: RwLock::new(self.epochs),
             damage: self.damage,

@@ -3,6 +3,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_protocol::records::Offset;
+use weir_protocol::records::batch::{BatchHeader, RecordBatch};
+use weir_protocol::records::control::{Marker, marker_of};
 
 use crate::disk::is_passing;
 use crate::log::dir::failed;
@@ -37,14 +39,18 @@ impl Opening<'_> {
         let now_ms = self.dir.now_ms();
         for segment in past.iter().chain(segments) {
             let position = segment.position_before(start).map_err(unreadable)?;
-            let walked = segment.walk(position, |_, header| {
+            let walked = segment.walk(position, |at, header| {
                 if header.base_offset >= start {
-                    producers.record(header, now_ms);
+                    match marker_at(segment, at, header) {
+                        Some(marker) => drop(producers.end(header, marker, now_ms)),
+                        None => producers.record(header, now_ms),
+                    }
                 }
                 ControlFlow::<()>::Continue(())
             });
             walked.map_err(unreadable)?;
         }
+        producers.forget_aborted_before(self.log_start);
         Ok((producers, from))
     }
 
@@ -145,6 +151,16 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// What a control batch at a position of a segment's file says.
+fn marker_at(segment: &Segment, at: u64, header: &BatchHeader) -> Option<Marker> {
+    if !header.is_control() {
+        return None;
+    }
+    let end = at + header.size_bytes() as u64;
+    let bytes = segment.file().read(at..end).ok()?;
+    marker_of(&RecordBatch::parse(bytes).ok()?)
 }
 
 fn is_last(segments: &[Arc<Segment>], segment: &Arc<Segment>) -> bool {

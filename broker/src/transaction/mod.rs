@@ -1,0 +1,9 @@
+//! Transactions: who writes under which epoch, to which partitions, and how it ends.
+//!
+//! `state` decides (pure), `coordinator` acts: it stores each decision in `__transaction_state`
+//! (`records`, Kafka's own format), writes the markers that end a transaction into its partitions,
+//! and goes on with both after a crash.
+
+pub mod coordinator;
+pub mod records;
+pub mod state;
