@@ -91,9 +91,9 @@ fn uniform(
     members: &BTreeMap<String, Candidate>,
     topics: &BTreeMap<Uuid, i32>,
 ) -> BTreeMap<String, Partitions> {
-    let wanted = topics.iter().filter(|(topic, _)| {
-        members.values().any(|member| member.topics.contains(topic))
-    });
+    let wanted = topics
+        .iter()
+        .filter(|(topic, _)| members.values().any(|member| member.topics.contains(topic)));
     let mut free: Partitions = wanted
         .flat_map(|(&topic, &count)| (0..count).map(move |at| TopicPartition::new(topic, at)))
         .collect();
@@ -101,9 +101,10 @@ fn uniform(
     // What members have and may keep; of two that claim one partition the first has it.
     let mut shares: BTreeMap<&String, Partitions> = BTreeMap::new();
     for (id, member) in members {
-        let kept = member.previous.iter().filter(|partition| {
-            member.topics.contains(&partition.topic) && free.remove(partition)
-        });
+        let kept = member
+            .previous
+            .iter()
+            .filter(|partition| member.topics.contains(&partition.topic) && free.remove(partition));
         shares.insert(id, kept.copied().collect());
     }
     let mut subscriptions = members.values().map(|member| &member.topics);

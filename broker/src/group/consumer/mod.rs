@@ -17,8 +17,14 @@
 
 pub mod assignor;
 pub mod compact;
+pub mod deadline;
+pub mod group;
+pub mod heartbeat;
 pub mod member;
 pub mod reconciliation;
 pub mod records;
 pub mod subscription;
 pub mod topics;
+
+#[cfg(test)]
+mod tests;

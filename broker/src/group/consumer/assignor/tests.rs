@@ -78,9 +78,10 @@ fn uniform_hands_over_along_a_row_of_members() {
 /// Members with subscriptions out of five topics, and topics with up to nine partitions.
 fn groups() -> impl Strategy<Value = (BTreeMap<String, Candidate>, BTreeMap<Uuid, i32>)> {
     let subscription = btree_set(1..6u128, 0..5);
-    let alike = (btree_set("[a-z]{1,3}", 1..9), subscription.clone()).prop_map(|(names, topics)| {
-        names.into_iter().map(|name| (name, topics.clone())).collect::<BTreeMap<_, _>>()
-    });
+    let alike =
+        (btree_set("[a-z]{1,3}", 1..9), subscription.clone()).prop_map(|(names, topics)| {
+            names.into_iter().map(|name| (name, topics.clone())).collect::<BTreeMap<_, _>>()
+        });
     let unlike = btree_map("[a-z]{1,3}", subscription, 1..9);
     let counts = btree_map(1..6u128, 0..10i32, 0..6);
     (prop_oneof![alike, unlike], counts).prop_map(|(members, counts)| {
