@@ -139,7 +139,9 @@ impl ConsumerGroup {
     fn move_holds(&mut self, id: &str, held: impl Iterator<Item = TopicPartition>) {
         if let Some(member) = self.members.get(id) {
             for partition in member.standing.held() {
-                self.holders.remove(partition);
+                if self.holders.get(partition).is_some_and(|holder| holder == id) {
+                    self.holders.remove(partition);
+                }
             }
         }
         for partition in held {
