@@ -227,11 +227,12 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let catalog = Arc::new(catalog);
-    let (offsets, stored) = group::open(&catalog)
+    let group::Stored { offsets, classic, consumer } = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory, source })?;
-    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
+    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), classic));
+    groups.restore_consumers(consumer);
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,

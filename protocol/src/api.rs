@@ -128,6 +128,8 @@ pub const APIS: &[ApiRow] = &[
     row(44, "IncrementalAlterConfigs",  0, 1,  1,  Operation::AlterConfigs),
     not_flexible(47, "OffsetDelete",    0, 0,      Operation::Delete),
     row(60, "DescribeCluster",          0, 2,  0,  Operation::Describe),
+    row(68, "ConsumerGroupHeartbeat",   0, 1,  0,  Operation::Read),
+    row(69, "ConsumerGroupDescribe",    0, 1,  0,  Operation::Describe),
     row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
 ];
 

@@ -151,6 +151,8 @@ pub fn of(api_key: i16) -> Option<Shape> {
         44 => INCREMENTAL_ALTER_CONFIGS,
         47 => group::OFFSET_DELETE,
         60 => DESCRIBE_CLUSTER,
+        68 => group::CONSUMER_GROUP_HEARTBEAT,
+        69 => group::CONSUMER_GROUP_DESCRIBE,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
     })

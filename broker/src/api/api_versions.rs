@@ -1,16 +1,26 @@
 //! ApiVersions 0-4: which APIs are served, in which versions.
 //!
 //! A version that is not served is answered in version 0 with error 35 and the one entry that lets
-//! the client try again. No features are claimed: `transaction.version` would switch clients to a
-//! protocol that is not served, and the others have nothing behind them yet.
+//! the client try again. Only features that are served are claimed: `transaction.version` would switch
+//! clients to another protocol.
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiVersionsRequest;
-use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use kafka_protocol::protocol::StrBytes;
 use weir_protocol::answer::{Answer, AnswerError, encode_response};
 use weir_protocol::api::{API_VERSIONS, APIS, ApiRow};
 
 use crate::api::code;
+
+/// Features with their levels. `group.version` 1 is the consumer protocol of KIP-848.
+const FEATURES: &[(&str, i16)] = &[("group.version", 1)];
+/// From here on features are told.
+const FEATURES_FROM: i16 = 3;
+/// Older clients cannot read a feature whose lowest level is 0 (KAFKA-17492).
+const ZERO_LEVELS_FROM: i16 = 4;
 
 /// Answers the request.
 pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
@@ -19,7 +29,22 @@ pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse
     if version >= 3 && !is_named {
         return ApiVersionsResponse::default().with_error_code(code(ResponseError::InvalidRequest));
     }
-    ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect())
+    let response = ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect());
+    if version >= FEATURES_FROM { with_features(response, version) } else { response }
+}
+
+/// The features that are served, each at its highest level.
+fn with_features(mut response: ApiVersionsResponse, version: i16) -> ApiVersionsResponse {
+    for (name, level) in FEATURES {
+        if version >= ZERO_LEVELS_FROM {
+            let supported = SupportedFeatureKey::default().with_name(StrBytes::from(*name));
+            response.supported_features.push(supported.with_max_version(*level));
+        }
+        let finalized = FinalizedFeatureKey::default().with_name(StrBytes::from(*name));
+        let finalized = finalized.with_min_version_level(*level).with_max_version_level(*level);
+        response.finalized_features.push(finalized);
+    }
+    response.with_finalized_features_epoch(0)
 }
 
 /// The answer to a version that is not served.

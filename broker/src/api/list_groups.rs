@@ -12,25 +12,29 @@ use crate::broker::Broker;
 use crate::group::classic::State;
 
 const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 
 /// Answers the request.
 pub fn answer(broker: &Broker, request: &ListGroupsRequest, version: i16) -> ListGroupsResponse {
-    let mut groups: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, (&'static str, String, &'static str)> = BTreeMap::new();
     for group in broker.offsets.groups() {
-        groups.insert(group, (State::Empty.name(), String::new()));
+        groups.insert(group, (State::Empty.name(), String::new(), CLASSIC));
     }
     for (group, state, protocol_type, _) in broker.groups.list() {
-        groups.insert(group, (state.name(), protocol_type));
+        groups.insert(group, (state.name(), protocol_type, CLASSIC));
+    }
+    for (group, state, _) in broker.groups.consumer_list() {
+        groups.insert(group, (state.name(), CONSUMER.to_owned(), CONSUMER));
     }
     let is_among = |filter: &[StrBytes], word: &str| {
         filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(word))
     };
     let listed = groups
         .into_iter()
-        .filter(|(_, (state, _))| {
-            is_among(&request.states_filter, state) && is_among(&request.types_filter, CLASSIC)
+        .filter(|(_, (state, _, kind))| {
+            is_among(&request.states_filter, state) && is_among(&request.types_filter, kind)
         })
-        .map(|(group, (state, protocol_type))| {
+        .map(|(group, (state, protocol_type, kind))| {
             let mut listed = ListedGroup::default()
                 .with_group_id(GroupId(text(group)))
                 .with_protocol_type(text(protocol_type));
@@ -38,7 +42,7 @@ pub fn answer(broker: &Broker, request: &ListGroupsRequest, version: i16) -> Lis
                 listed.group_state = text(state);
             }
             if version >= 5 {
-                listed.group_type = text(CLASSIC);
+                listed.group_type = text(kind);
             }
             listed
         });

@@ -14,7 +14,7 @@ use weir_protocol::properties::Properties;
 
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
-    ConfigError, Kind, SettingValue, any, at_least, between, list, one_of,
+    ConfigError, Kind, SettingValue, any, assignors, at_least, between, list, one_of,
 };
 
 /// One row of the table of broker settings.
@@ -176,6 +176,14 @@ settings! {
     group_max_count: i32 = 100_000, "group.max.count", at_least(1);
     /// Most bytes that a member may say of itself under all its protocols together.
     group_member_metadata_max_bytes: i32 = 1 << 20, "group.member.metadata.max.bytes", at_least(1);
+    /// After how long without a heartbeat a member of a consumer group (KIP-848) is dropped.
+    group_consumer_session_timeout_ms: i32 = 45_000, "group.consumer.session.timeout.ms", at_least(1);
+    /// How often members of a consumer group shall send heartbeats.
+    group_consumer_heartbeat_interval_ms: i32 = 5_000, "group.consumer.heartbeat.interval.ms", at_least(1);
+    /// Most members of a consumer group. Kafka has no bound by default.
+    group_consumer_max_size: i32 = 5_000, "group.consumer.max.size", at_least(1);
+    /// The assignors that members may ask for; the first one is taken if nobody asks.
+    group_consumer_assignors: Vec<String> = vec!["uniform".into(), "range".into()], "group.consumer.assignors", assignors;
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }

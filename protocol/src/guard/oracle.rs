@@ -67,6 +67,8 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<IncrementalAlterConfigsRequest>(),
         codec::<OffsetDeleteRequest>(),
         codec::<DescribeClusterRequest>(),
+        codec::<ConsumerGroupHeartbeatRequest>(),
+        codec::<ConsumerGroupDescribeRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
     ]
 }

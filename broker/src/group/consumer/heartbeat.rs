@@ -361,7 +361,7 @@ impl ConsumerGroup {
             };
             candidates.insert(id.clone(), candidate);
         }
-        let assignor = self.preferred_assignor(rules);
+        let assignor = self.preferred_assignor(&rules.assignors);
         for (id, share) in assign(assignor, &candidates, &shapes) {
             if self.targets.get(&id) != Some(&share) {
                 self.apply(Record::Target(id, Some(share)), records);
@@ -371,13 +371,13 @@ impl ConsumerGroup {
     }
 
     /// The assignor that most members wish for; of equals the one that the broker names first.
-    fn preferred_assignor(&self, rules: &Rules) -> Assignor {
+    pub fn preferred_assignor(&self, assignors: &[Assignor]) -> Assignor {
         let wishes = |assignor: &Assignor| {
             let named =
                 |member: &&Member| member.profile.assignor.as_deref() == Some(assignor.name());
             self.members.values().filter(named).count()
         };
-        let best = rules.assignors.iter().rev().max_by_key(|assignor| wishes(assignor));
+        let best = assignors.iter().rev().max_by_key(|assignor| wishes(assignor));
         best.copied().unwrap_or(Assignor::Uniform)
     }
 

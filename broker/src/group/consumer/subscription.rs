@@ -100,7 +100,11 @@ mod tests {
     use crate::group::consumer::topics::Shape;
 
     fn topics(names: &[&str]) -> Topics {
-        let shape = |at: usize| Shape { id: Uuid::from_u128(at as u128 + 1), partition_count: 1 };
+        let shape = |at: usize| Shape {
+            id: Uuid::from_u128(at as u128 + 1),
+            partition_count: 1,
+            is_internal: false,
+        };
         Topics::new(1, names.iter().enumerate().map(|(at, name)| (name.to_string(), shape(at))))
     }
 
@@ -133,7 +137,7 @@ mod tests {
         let id = Uuid::from_u128;
         let of = |topics: Vec<(&str, u128, i32)>| {
             let topics = topics.into_iter().map(|(name, number, partition_count)| {
-                (name.to_owned(), Shape { id: id(number), partition_count })
+                (name.to_owned(), Shape { id: id(number), partition_count, is_internal: false })
             });
             metadata_hash(&subscribed, &Topics::new(1, topics))
         };

@@ -22,7 +22,11 @@ fn rules() -> Rules {
 }
 
 fn topics(version: u64, counts: &[(&str, u128, i32)]) -> Topics {
-    let shape = |id, partition_count| Shape { id: Uuid::from_u128(id), partition_count };
+    let shape = |id, partition_count| Shape {
+        id: Uuid::from_u128(id),
+        partition_count,
+        is_internal: false,
+    };
     Topics::new(
         version,
         counts.iter().map(|(name, id, count)| ((*name).to_owned(), shape(*id, *count))),

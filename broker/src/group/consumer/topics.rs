@@ -41,6 +41,8 @@ pub struct Shape {
     pub id: Uuid,
     /// How many partitions it has.
     pub partition_count: i32,
+    /// Whether it belongs to the broker itself: no expression matches it.
+    pub is_internal: bool,
 }
 
 /// All topics of the broker at one moment.
@@ -74,8 +76,9 @@ impl Topics {
         self.names.get(id).map(String::as_str)
     }
 
-    /// All names, in their order.
+    /// The names of all topics that are not the broker's own, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+        let public = self.by_name.iter().filter(|(_, shape)| !shape.is_internal);
+        public.map(|(name, _)| name.as_str())
     }
 }
