@@ -8,9 +8,9 @@ use chrono::DateTime;
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
     /// At the first record that is still there.
-    Start,
+    Earliest,
     /// After the last.
-    End,
+    Latest,
     /// At this offset.
     Offset(i64),
     /// So many records before the end.
@@ -29,8 +29,8 @@ impl FromStr for Start {
             )
         };
         match text {
-            "start" | "earliest" | "beginning" => return Ok(Start::Start),
-            "end" | "latest" => return Ok(Start::End),
+            "start" | "earliest" | "beginning" => return Ok(Start::Earliest),
+            "end" | "latest" => return Ok(Start::Latest),
             _ => {}
         }
         if let Some(time) = text.strip_prefix('@') {
@@ -53,8 +53,8 @@ impl Start {
     /// none: no record is that young.
     pub(crate) fn within(self, start: i64, end: i64, by_time: Option<i64>) -> i64 {
         let offset = match self {
-            Start::Start => start,
-            Start::End => end,
+            Start::Earliest => start,
+            Start::Latest => end,
             Start::Offset(offset) => offset,
             Start::BeforeEnd(count) => end.saturating_sub(count),
             Start::Time(_) => by_time.unwrap_or(end),
@@ -70,8 +70,8 @@ mod tests {
     #[test]
     fn every_way_to_say_it() {
         let said = |text: &str| text.parse::<Start>();
-        assert_eq!(said("start"), Ok(Start::Start));
-        assert_eq!(said("latest"), Ok(Start::End));
+        assert_eq!(said("start"), Ok(Start::Earliest));
+        assert_eq!(said("latest"), Ok(Start::Latest));
         assert_eq!(said("17"), Ok(Start::Offset(17)));
         assert_eq!(said("-3"), Ok(Start::BeforeEnd(3)));
         assert_eq!(said("-0"), Ok(Start::BeforeEnd(0)));

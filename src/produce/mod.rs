@@ -8,11 +8,12 @@ mod partitioner;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use weir_broker::clock::{Clock, SystemClock};
 use weir_compactor::source::client::Client;
 use weir_compactor::source::cluster::Cluster;
 use weir_protocol::records::batch::sequence_after;
@@ -237,7 +238,7 @@ impl Sender {
             let codec = self.produce.compression.into();
             BatchBuilder::new(codec).producer(id, epoch, sequence)
         });
-        batch.append(now_ms(), key, value, &headers);
+        batch.append(SystemClock.now_ms(), key, value, &headers);
         if batch.size_bytes() >= BATCH_BYTES {
             self.send(partition).await?;
         }
@@ -277,9 +278,4 @@ impl Sender {
         }
         Ok(())
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
