@@ -155,7 +155,7 @@ pub fn any<T>(_: &T) -> Result<(), String> {
 }
 
 /// Assignors of consumer groups, one at least.
-pub fn assignors(names: &Vec<String>) -> Result<(), String> {
+pub fn assignors(names: &[String]) -> Result<(), String> {
     let is_known = |name: &String| matches!(name.as_str(), "uniform" | "range");
     if !names.is_empty() && names.iter().all(is_known) {
         return Ok(());

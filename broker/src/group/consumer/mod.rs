@@ -11,7 +11,7 @@
 //! partition is given to a member only when no other one holds it: whoever shall lose it is told
 //! first, and says so when it has let go.
 //!
-//! Every change of a group is a record: the machine writes the record and applies it,
+//! Every change of a group is a [`records::Record`]: the machine writes the record and applies it,
 //! so a group that is read back from its records is the same group. Only deadlines are not kept:
 //! after a restart every member has its whole session before it.
 
@@ -24,6 +24,7 @@ pub mod member;
 pub mod reconciliation;
 pub mod records;
 pub mod subscription;
+pub mod target;
 pub mod topics;
 
 #[cfg(test)]
