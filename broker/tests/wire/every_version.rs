@@ -66,6 +66,7 @@ pub(crate) async fn ask_everything(client: &mut Client) {
     reading_apis(client, id).await;
     offset_apis(client).await;
     crate::group_versions::ask(client).await;
+    crate::consumer_groups::ask(client).await;
     config_apis(client).await;
     changing_apis(client).await;
     assert_eq!(APIS.len(), 27, "an API was added: ask it here too");
