@@ -1,6 +1,6 @@
 //! A consumer group as its records tell it. PURE.
 //!
-//! All change goes through [`ConsumerGroup::apply`], for records that are written now as for those
+//! All change goes through [`ConsumerGroup::take`], for records that are written now as for those
 //! that are read back. Who holds a partition (owns it, or has not let go of it yet) is in one index;
 //! giving a partition to a second holder is a mistake of ours, which ends the process.
 

@@ -228,7 +228,15 @@ impl Groups {
     ) -> Result<(), ResponseError> {
         let Committer { member_id, instance_id, generation, is_transactional } = committer;
         if let Some(checked) = self.check_consumer_offsets(group, member_id, generation, None) {
-            return checked;
+            // A transaction may come from a producer that tells nothing of its member, and its
+            // protocol knows no epochs that are stale.
+            return match checked {
+                Err(_) if is_transactional && member_id.is_empty() && generation < 0 => Ok(()),
+                Err(ResponseError::StaleMemberEpoch) if is_transactional => {
+                    Err(ResponseError::IllegalGeneration)
+                }
+                checked => checked,
+            };
         }
         let mut inner = self.lock();
         let checked = self.event(&mut inner, group, |group, now_ms| {
