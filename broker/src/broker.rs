@@ -141,11 +141,16 @@ impl Broker {
     fn refresh_groups(&self) {
         let gauges = &self.metrics.gauges;
         let groups = self.groups.list();
-        gauges.groups.set(groups.len() as i64);
+        let consumers = self.groups.consumer_list();
+        gauges.groups.set((groups.len() + consumers.len()) as i64);
         gauges.groups_by_state.reset();
         gauges.group_members.reset();
         gauges.rebalances.set(i64::try_from(self.groups.rebalance_count()).unwrap_or(i64::MAX));
         for (name, state, _, members) in groups {
+            gauges.groups_by_state.with_label_values(&[state.name()]).inc();
+            gauges.group_members.with_label_values(&[name.as_str()]).set(members as i64);
+        }
+        for (name, state, members) in consumers {
             gauges.groups_by_state.with_label_values(&[state.name()]).inc();
             gauges.group_members.with_label_values(&[name.as_str()]).set(members as i64);
         }

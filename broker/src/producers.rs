@@ -172,7 +172,7 @@ impl Producers {
     pub fn check(&self, header: &BatchHeader) -> Result<Verdict, ProducerError> {
         let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = *header;
         // What the broker writes for a producer has no sequence.
-        if producer_id < 0 || header.is_control() || base_sequence < 0 {
+        if producer_id < 0 || header.is_control() || base_sequence == -1 {
             return Ok(Verdict::Append);
         }
         let Some(known) = self.by_id.get(&producer_id) else { return Ok(Verdict::Append) };

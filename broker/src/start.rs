@@ -258,7 +258,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let catalog = Arc::new(catalog);
-    let (offsets, stored) = group::open(&catalog)
+    let group::Stored { offsets, classic, consumer } = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
     let configs = GroupConfigs::open(logs.clone(), config.clone())
         .map_err(|source| StartError::GroupConfigs { directory: directory.clone(), source })?;
@@ -266,7 +266,8 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory: directory.clone(), source })?;
-    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
+    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), classic));
+    groups.restore_consumers(consumer);
     let (offsets, producer_ids) = (Arc::new(offsets), Arc::new(producer_ids));
     let transactions = Transactions::open(
         config.clone(),

@@ -135,6 +135,8 @@ pub const APIS: &[ApiRow] = &[
     row(61, "DescribeProducers",        0, 0,  0,  Operation::Read),
     row(65, "DescribeTransactions",     0, 0,  0,  Operation::Describe),
     row(66, "ListTransactions",         0, 2,  0,  Operation::Describe),
+    row(68, "ConsumerGroupHeartbeat",   0, 1,  0,  Operation::Read),
+    row(69, "ConsumerGroupDescribe",    0, 1,  0,  Operation::Describe),
     row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
     row(76, "ShareGroupHeartbeat",      1, 1,  0,  Operation::Read),
     row(77, "ShareGroupDescribe",       1, 1,  0,  Operation::Describe),

@@ -160,6 +160,8 @@ pub fn of(api_key: i16) -> Option<Shape> {
         61 => transaction::DESCRIBE_PRODUCERS,
         65 => transaction::DESCRIBE_TRANSACTIONS,
         66 => transaction::LIST_TRANSACTIONS,
+        68 => group::CONSUMER_GROUP_HEARTBEAT,
+        69 => group::CONSUMER_GROUP_DESCRIBE,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         76 => share::GROUP_HEARTBEAT,
         77 => share::GROUP_DESCRIBE,

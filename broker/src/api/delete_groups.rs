@@ -34,7 +34,8 @@ async fn delete(broker: &Arc<Broker>, group: &str) -> Result<(), ResponseError> 
     if broker.shares.groups.contains(group) {
         return delete_share(broker, group).await;
     }
-    let had_members = broker.groups.forget(group).await?;
+    let had_members =
+        broker.groups.forget(group).await? || broker.groups.forget_consumer(group).await?;
     let now_ms = broker.clock.now_ms();
     let forgotten = broker.offsets.forget(&broker.catalog, now_ms, |key, _| key.group == group);
     let count = forgotten.await.map_err(|error| {

@@ -15,7 +15,7 @@ use crate::broker::Broker;
 use crate::group::classic::{ClassicGroup, State};
 
 /// What a group may have done to it: READ, DELETE and DESCRIBE, as bits.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 
 /// Answers the request.
 pub fn answer(
@@ -41,16 +41,21 @@ fn describe(broker: &Broker, id: &GroupId, version: i16) -> DescribedGroup {
     if let Some(view) = broker.groups.view(id) {
         return with_members(described, &view.group, version);
     }
-    if !broker.offsets.all_of(id).is_empty() {
+    if !broker.offsets.all_of(id).is_empty() && broker.groups.consumer_view(id).is_none() {
         return described.with_group_state(text(State::Empty.name()));
     }
+    let is_consumer = broker.groups.consumer_view(id).is_some();
     let described = described.with_group_state(text("Dead"));
     if version < 6 {
         return described;
     }
-    described
-        .with_error_code(code(ResponseError::GroupIdNotFound))
-        .with_error_message(Some(text(format!("Group {} not found.", id.as_str()))))
+    described.with_error_code(code(ResponseError::GroupIdNotFound)).with_error_message(Some(text(
+        format!(
+            "Group {} {}.",
+            id.as_str(),
+            if is_consumer { "is not a classic group" } else { "not found" }
+        ),
+    )))
 }
 
 fn with_members(described: DescribedGroup, group: &ClassicGroup, version: i16) -> DescribedGroup {

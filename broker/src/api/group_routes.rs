@@ -7,8 +7,9 @@ use kafka_protocol::messages::ApiKey;
 use weir_protocol::header::RequestHeader;
 
 use crate::api::{
-    Begun, Caller, Refusal, decode, delete_groups, describe_groups, heartbeat, join_group, later,
-    leave_group, list_groups, offset_commit, offset_delete, offset_fetch, reply, sync_group,
+    Begun, Caller, Refusal, consumer_group_describe, consumer_group_heartbeat, decode,
+    delete_groups, describe_groups, heartbeat, join_group, later, leave_group, list_groups,
+    offset_commit, offset_delete, offset_fetch, reply, sync_group,
 };
 use crate::broker::Broker;
 
@@ -26,6 +27,8 @@ pub(super) fn serves(api: ApiKey) -> bool {
             | ApiKey::ListGroups
             | ApiKey::DeleteGroups
             | ApiKey::OffsetDelete
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::ConsumerGroupDescribe
     )
 }
 
@@ -71,6 +74,17 @@ pub(super) fn dispatch(
         }
         ApiKey::DeleteGroups => later(header, delete_groups::answer(shared, decode(header, body)?)),
         ApiKey::OffsetDelete => later(header, offset_delete::answer(shared, decode(header, body)?)),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client_id = header.client_id.as_deref().unwrap_or_default().to_owned();
+            let (caller, request) = (caller.clone(), decode(header, body)?);
+            let answer =
+                consumer_group_heartbeat::answer(shared, caller, client_id, request, version);
+            later(header, answer)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            let request = decode(header, body)?;
+            Begun::Done(reply(header, &consumer_group_describe::answer(broker, &request, version)))
+        }
         _ => {
             return Err(Refusal::Codec { api: header.api().name, reason: "no handler".into() });
         }

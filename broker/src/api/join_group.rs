@@ -59,7 +59,7 @@ fn check(broker: &Broker, request: &JoinGroupRequest, _version: i16) -> Result<(
 }
 
 /// Groups are stored before their members work: the topic for that must be there.
-async fn make_topic(broker: &Arc<Broker>) -> Result<(), ResponseError> {
+pub(super) async fn make_topic(broker: &Arc<Broker>) -> Result<(), ResponseError> {
     let shared = broker.clone();
     let make = move || internal_topic(&shared.catalog, &shared.config).map(drop);
     match tokio::task::spawn_blocking(make).await {

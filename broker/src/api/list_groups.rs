@@ -13,6 +13,7 @@ use crate::group::classic::State;
 
 const CLASSIC: &str = "classic";
 const SHARE: &str = "share";
+const CONSUMER: &str = "consumer";
 
 /// Answers the request.
 pub fn answer(broker: &Broker, request: &ListGroupsRequest, version: i16) -> ListGroupsResponse {
@@ -25,6 +26,9 @@ pub fn answer(broker: &Broker, request: &ListGroupsRequest, version: i16) -> Lis
     }
     for (group, state) in broker.shares.groups.all() {
         groups.insert(group, (state, SHARE.to_owned(), SHARE));
+    }
+    for (group, state, _) in broker.groups.consumer_list() {
+        groups.insert(group, (state.name(), CONSUMER.to_owned(), CONSUMER));
     }
     let is_among = |filter: &[StrBytes], word: &str| {
         filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(word))

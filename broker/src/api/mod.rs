@@ -11,6 +11,8 @@ pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod alter_share_group_offsets;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;

@@ -17,6 +17,7 @@ use kafka_protocol::messages::offset_commit_response::{
 use crate::api::{NONE, code};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
+use crate::group::consumer::topics::TopicPartition;
 use crate::group::coordinator::Committer;
 use crate::group::internal::internal_topic;
 use crate::group::offset_records::{Committed, OffsetKey};
@@ -39,7 +40,9 @@ pub async fn answer(
         let topic = find(&topics, asked);
         let partitions = asked.partitions.iter().map(|one| {
             let checked = match refusal {
-                Some(error) => Err(error),
+                Some(error) => topic
+                    .and_then(|topic| may_be_older(&broker, &request, topic, one, error))
+                    .and_then(|topic| check(&broker, &request, topic, one, now_ms)),
                 None => topic.and_then(|topic| check(&broker, &request, topic, one, now_ms)),
             };
             let error_code = match checked {
@@ -106,6 +109,25 @@ fn check_group(
         is_transactional: false,
     };
     broker.groups.check_commit(&request.group_id, committer, version >= 9)
+}
+
+/// A member may commit with an epoch that is not its newest, for a partition that it has owned since
+/// then (KIP-1251).
+fn may_be_older<'a>(
+    broker: &Broker,
+    request: &OffsetCommitRequest,
+    topic: &'a Arc<Topic>,
+    asked: &OffsetCommitRequestPartition,
+    refusal: ResponseError,
+) -> Result<&'a Arc<Topic>, ResponseError> {
+    let partition = TopicPartition::new(topic.id, asked.partition_index);
+    let epoch = request.generation_id_or_member_epoch;
+    let (group, member) = (&request.group_id, &request.member_id);
+    let since = broker.groups.check_consumer_offsets(group, member, epoch, Some(&partition));
+    if refusal == ResponseError::StaleMemberEpoch && since == Some(Ok(())) {
+        return Ok(topic);
+    }
+    Err(refusal)
 }
 
 fn find<'a>(

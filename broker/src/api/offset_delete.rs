@@ -62,6 +62,9 @@ fn topics_in_use(broker: &Broker, group: &str) -> Result<BTreeSet<String>, Respo
     if group.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
+    if let Some(view) = broker.groups.consumer_view(group) {
+        return Ok(view.group.subscribed_topics());
+    }
     let Some(view) = broker.groups.view(group) else {
         let has_offsets = !broker.offsets.all_of(group).is_empty();
         return if has_offsets { Ok(BTreeSet::new()) } else { Err(ResponseError::GroupIdNotFound) };

@@ -105,6 +105,13 @@ fn group(
 ) -> OffsetFetchResponseGroup {
     let name = asked.group_id.as_str();
     let response = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
+    // Whoever tells neither is an admin, or a consumer that does not know its epoch.
+    if let Some(member) = asked.member_id.as_ref().filter(|_| asked.member_epoch >= 0)
+        && let Some(Err(error)) =
+            broker.groups.check_consumer_offsets(name, member, asked.member_epoch, None)
+    {
+        return response.with_error_code(code(error));
+    }
     let topics = match &asked.topics {
         Some(asked) => asked.iter().map(|asked| topic(broker, name, asked, stable)).collect(),
         None => all(broker, name),

@@ -63,7 +63,7 @@ async fn beat(
     if request.rack_id.as_ref().is_some_and(|rack| rack.is_empty()) {
         return invalid("RackId can't be empty.");
     }
-    if broker.groups.view(group).is_some() {
+    if broker.groups.view(group).is_some() || broker.groups.consumer_view(group).is_some() {
         let why = format!("Group {group} is not a share group.");
         return Err((ResponseError::GroupIdNotFound, why));
     }

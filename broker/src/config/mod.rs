@@ -14,7 +14,7 @@ use weir_protocol::properties::Properties;
 
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
-    ConfigError, Kind, SettingValue, any, at_least, between, list, one_of,
+    ConfigError, Kind, SettingValue, any, assignors, at_least, between, list, one_of,
 };
 
 /// One row of the table of broker settings.
@@ -223,6 +223,14 @@ settings! {
     transaction_state_log_num_partitions: i32 = 1, "transaction.state.log.num.partitions", between(1, 1000);
     /// Segment size of __transaction_state.
     transaction_state_log_segment_bytes: i32 = 100 << 20, "transaction.state.log.segment.bytes", at_least(1 << 20);
+    /// After how long without a heartbeat a member of a consumer group (KIP-848) is dropped.
+    group_consumer_session_timeout_ms: i32 = 45_000, "group.consumer.session.timeout.ms", at_least(1);
+    /// How often members of a consumer group shall send heartbeats.
+    group_consumer_heartbeat_interval_ms: i32 = 5_000, "group.consumer.heartbeat.interval.ms", at_least(1);
+    /// Most members of a consumer group. Kafka has no bound by default.
+    group_consumer_max_size: i32 = 5_000, "group.consumer.max.size", at_least(1);
+    /// The assignors that members may ask for; the first one is taken if nobody asks.
+    group_consumer_assignors: Vec<String> = vec!["uniform".into(), "range".into()], "group.consumer.assignors", assignors;
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }

@@ -154,6 +154,15 @@ pub fn any<T>(_: &T) -> Result<(), String> {
     Ok(())
 }
 
+/// Assignors of consumer groups, one at least.
+pub fn assignors(names: &[String]) -> Result<(), String> {
+    let is_known = |name: &String| matches!(name.as_str(), "uniform" | "range");
+    if !names.is_empty() && names.iter().all(is_known) {
+        return Ok(());
+    }
+    Err("expected uniform, range, or both, divided by a comma".into())
+}
+
 /// A number not below `min`.
 pub fn at_least<T: PartialOrd + Display>(min: T) -> impl Fn(&T) -> Result<(), String> {
     move |value| if *value >= min { Ok(()) } else { Err(format!("expected at least {min}")) }

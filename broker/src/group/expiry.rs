@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::group::classic::State;
-use crate::group::coordinator::{GroupView, Groups};
+use crate::group::consumer::group::GroupState;
+use crate::group::coordinator::{ConsumerView, GroupView, Groups};
 use crate::group::offset_records::Committed;
 use crate::group::offsets::{CommitError, Offsets};
 use crate::group::subscription::subscribed_topics;
@@ -53,6 +54,13 @@ impl Life {
     }
 }
 
+fn life_in(groups: &Groups, name: &str) -> Life {
+    match groups.consumer_view(name) {
+        Some(view) => Life::Subscribed(view.group.subscribed_topics()),
+        None => Life::of(groups.view(name)),
+    }
+}
+
 /// Forgets what is over: offsets, then groups without members and offsets. How many offsets.
 ///
 /// # Errors
@@ -70,9 +78,19 @@ pub async fn expire(
         .forget(catalog, now_ms, |key, committed| {
             topics.named(&key.topic).is_none()
                 || committed.commit_ms < oldest_ms
-                    && Life::of(groups.view(&key.group)).is_over(&key.topic, committed, oldest_ms)
+                    && life_in(groups, &key.group).is_over(&key.topic, committed, oldest_ms)
         })
         .await?;
+    for (name, state, _) in groups.consumer_list() {
+        let is_old =
+            |view: ConsumerView| state == GroupState::Empty && view.empty_since_ms < oldest_ms;
+        if groups.consumer_view(&name).is_some_and(is_old)
+            && offsets.all_of(&name).is_empty()
+            && let Err(error) = groups.forget_consumer(&name).await
+        {
+            tracing::debug!(group = name, %error, "a group without members stays for now");
+        }
+    }
     for (name, state, _, _) in groups.list() {
         let Some(view) = groups.view(&name) else { continue };
         let is_old = view.state_since_ms < oldest_ms;

@@ -1,10 +1,12 @@
 //! Consumer groups: who works together, and how far they have read.
 //!
-//! `coordinator` holds the groups and acts on what the pure machines in `classic` decide; `offsets`
-//! holds what was committed; `internal` is the topic in which both survive, in Kafka's own formats
-//! (`offset_records`, `group_records`).
+//! `coordinator` holds the groups and acts on what the pure machines decide: `classic` for groups
+//! whose leader shares out the work, `consumer` for those whose partitions the broker assigns.
+//! `offsets` holds what was committed; `internal` is the topic in which all of it survives, in
+//! Kafka's own formats (`offset_records`, `group_records`, `consumer::records`).
 
 pub mod classic;
+pub mod consumer;
 pub mod coordinator;
 pub mod expiry;
 pub mod group_records;
@@ -19,18 +21,32 @@ use std::collections::BTreeMap;
 
 use crate::catalog::Catalog;
 use crate::catalog::names::CONSUMER_OFFSETS;
+use crate::group::consumer::group::ConsumerGroup;
+use crate::group::consumer::records::Record;
 use crate::group::group_records::StoredGroup;
 use crate::group::internal::Replayed;
 use crate::group::offsets::Offsets;
 use crate::log::error::ReadError;
 
+/// What the internal topic holds.
+#[derive(Debug)]
+pub struct Stored {
+    /// What was committed.
+    pub offsets: Offsets,
+    /// The classic groups.
+    pub classic: BTreeMap<String, StoredGroup>,
+    /// The groups whose partitions the broker assigns.
+    pub consumer: BTreeMap<String, ConsumerGroup>,
+}
+
 /// Reads the internal topic back: what was committed, and the groups as they were stored.
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub fn open(catalog: &Catalog) -> Result<(Offsets, BTreeMap<String, StoredGroup>), ReadError> {
+pub fn open(catalog: &Catalog) -> Result<Stored, ReadError> {
     let offsets = Offsets::default();
     let mut groups = BTreeMap::new();
+    let mut consumers: BTreeMap<String, ConsumerGroup> = BTreeMap::new();
     internal::replay(catalog, CONSUMER_OFFSETS, &mut |index, replayed| {
         let record = match replayed {
             Replayed::End(producer_id, marker) => {
@@ -44,7 +60,13 @@ pub fn open(catalog: &Catalog) -> Result<(Offsets, BTreeMap<String, StoredGroup>
         if offsets.take(&record) {
             return;
         }
-        let Some(group) = record.key.as_deref().and_then(group_records::decode_key) else { return };
+        let Some(key) = record.key.as_deref() else { return };
+        match Record::decode(key, record.value.as_deref()) {
+            Some((group, Record::Group(None))) => drop(consumers.remove(&group)),
+            Some((group, record)) => consumers.entry(group).or_default().take(record),
+            None => {}
+        }
+        let Some(group) = group_records::decode_key(key) else { return };
         match record.value.as_deref().map(group_records::decode) {
             Some(Some(stored)) => drop(groups.insert(group, stored)),
             Some(None) => {
@@ -53,5 +75,7 @@ pub fn open(catalog: &Catalog) -> Result<(Offsets, BTreeMap<String, StoredGroup>
             None => drop(groups.remove(&group)),
         }
     })?;
-    Ok((offsets, groups))
+    // What is left of a group whose own record is gone is none.
+    consumers.retain(|_, group| group.epoch() > 0);
+    Ok(Stored { offsets, classic: groups, consumer: consumers })
 }

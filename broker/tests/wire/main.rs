@@ -2,6 +2,7 @@
 
 mod client;
 mod configs;
+mod consumer_groups;
 mod every_version;
 mod group_versions;
 mod groups;

@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
     ListTransactionsRequest, OffsetFetchRequest, ProducerId, TopicName, TransactionalId,
     TxnOffsetCommitRequest,
 };
+use weir_broker::clock::{Clock, SystemClock};
 use weir_broker::start::RunningBroker;
 use weir_protocol::records::batch::batches;
 use weir_protocol::records::builder::BatchBuilder;
@@ -74,8 +75,8 @@ async fn write(
 ) -> i16 {
     let mut builder =
         BatchBuilder::new(Compression::None).producer(producer.0, producer.1, sequence);
-    let now_ms = 1_700_000_000_000;
-    builder.append(now_ms, None, Some(value.as_bytes()), &[]);
+    // As the markers: records of another time would roll the segment.
+    builder.append(SystemClock.now_ms(), None, Some(value.as_bytes()), &[]);
     let batch = transactional(&builder.finish());
     let request = produce_request("t", partition, -1, batch).with_transactional_id(Some(id(name)));
     client.call(9, &request).await.responses[0].partition_responses[0].error_code

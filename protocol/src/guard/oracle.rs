@@ -74,6 +74,8 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<DescribeProducersRequest>(),
         codec::<DescribeTransactionsRequest>(),
         codec::<ListTransactionsRequest>(),
+        codec::<ConsumerGroupHeartbeatRequest>(),
+        codec::<ConsumerGroupDescribeRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
         codec::<ShareGroupHeartbeatRequest>(),
         codec::<ShareGroupDescribeRequest>(),

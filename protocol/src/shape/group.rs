@@ -1,6 +1,6 @@
 //! The shapes of the requests about consumer groups.
 
-use super::{Shape, bytes, flag, int32, int32s, int64, string, strings, structs};
+use super::{Shape, bytes, flag, int32, int32s, int64, string, strings, structs, uuid};
 
 pub(super) const OFFSET_COMMIT: Shape = &[
     string("group_id"),
@@ -85,3 +85,19 @@ pub(super) const OFFSET_DELETE: Shape = &[
     string("group_id"),
     structs("topics", &[string("name"), structs("partitions", &[int32("partition_index")])]),
 ];
+
+pub(super) const CONSUMER_GROUP_HEARTBEAT: Shape = &[
+    string("group_id"),
+    string("member_id"),
+    int32("member_epoch"),
+    string("instance_id").or_null(),
+    string("rack_id").or_null(),
+    int32("rebalance_timeout_ms"),
+    strings("subscribed_topic_names").or_null(),
+    string("subscribed_topic_regex").or_null().since(1),
+    string("server_assignor").or_null(),
+    structs("topic_partitions", &[uuid("topic_id"), int32s("partitions")]).or_null(),
+];
+
+pub(super) const CONSUMER_GROUP_DESCRIBE: Shape =
+    &[strings("group_ids"), flag("include_authorized_operations")];

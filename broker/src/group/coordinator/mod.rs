@@ -5,7 +5,10 @@
 //! append under the lock, so that the log has the order of the events, and counts as stored when
 //! it is durable. One task sleeps until the earliest deadline of any group.
 
+mod consumer;
 mod storing;
+
+pub use consumer::ConsumerView;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +24,7 @@ use crate::config::Config;
 use crate::group::classic::{
     ClassicGroup, Effect, JoinAnswer, JoinRequest, Rules, State, SyncAnswer, SyncRequest, Ticket,
 };
+use crate::group::coordinator::consumer::Consumers;
 use crate::group::group_records::StoredGroup;
 
 /// Who commits offsets, as the request says.
@@ -58,7 +62,7 @@ pub struct Groups {
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     groups: HashMap<String, Entry>,
     last_ticket: Ticket,
@@ -67,6 +71,7 @@ struct Inner {
     /// When which group wants to be looked at; each group at most once.
     due: BTreeSet<(i64, String)>,
     rebalances: u64,
+    consumers: Consumers,
 }
 
 #[derive(Debug)]
@@ -91,7 +96,15 @@ impl Groups {
             initial_delay_ms: i64::from(config.group_initial_rebalance_delay_ms),
             size_max: usize::try_from(config.group_max_size).unwrap_or(1),
         };
-        let mut inner = Inner::default();
+        let mut inner = Inner {
+            groups: HashMap::new(),
+            last_ticket: 0,
+            joins: HashMap::new(),
+            syncs: HashMap::new(),
+            due: BTreeSet::new(),
+            rebalances: 0,
+            consumers: Consumers::new(config),
+        };
         for (name, stored) in stored {
             let StoredGroup { protocol_type, generation, protocol, leader, members, .. } = stored;
             let group = ClassicGroup::restored(
@@ -125,11 +138,14 @@ impl Groups {
         let refuse = |error| JoinAnswer::refused(error, member_id.clone());
         let answer = {
             let mut inner = self.lock();
+            if let Err(error) = self.yield_to_classic(&mut inner, group) {
+                return refuse(error);
+            }
             if !inner.groups.contains_key(group) {
                 if !request.member_id.is_empty() {
                     return refuse(ResponseError::UnknownMemberId);
                 }
-                if inner.groups.len() >= self.groups_max {
+                if inner.groups.len() + inner.consumers.groups_len() >= self.groups_max {
                     return refuse(ResponseError::GroupMaxSizeReached);
                 }
                 let state_since_ms = self.clock.now_ms();
@@ -211,6 +227,17 @@ impl Groups {
         knows_group_id_not_found: bool,
     ) -> Result<(), ResponseError> {
         let Committer { member_id, instance_id, generation, is_transactional } = committer;
+        if let Some(checked) = self.check_consumer_offsets(group, member_id, generation, None) {
+            // A transaction may come from a producer that tells nothing of its member, and its
+            // protocol knows no epochs that are stale.
+            return match checked {
+                Err(_) if is_transactional && member_id.is_empty() && generation < 0 => Ok(()),
+                Err(ResponseError::StaleMemberEpoch) if is_transactional => {
+                    Err(ResponseError::IllegalGeneration)
+                }
+                checked => checked,
+            };
+        }
         let mut inner = self.lock();
         let checked = self.event(&mut inner, group, |group, now_ms| {
             group.check_commit(now_ms, member_id, instance_id, generation, is_transactional)
@@ -275,6 +302,9 @@ impl Groups {
                 return;
             }
             inner.due.pop_first();
+            if self.tick_consumer(&mut inner, &name, now_ms) {
+                continue;
+            }
             if let Some(entry) = inner.groups.get_mut(&name) {
                 entry.due_ms = None;
             }

@@ -61,6 +61,7 @@ impl Groups {
                 let record = (group_records::encode_key(name), Some(value));
                 appended.push(self.append(name, &[record])?);
             }
+            appended.extend(self.write_consumers_again(&inner)?);
         }
         for Appending { partition, next_offset, .. } in appended {
             let durable = partition.durable(next_offset).await;
