@@ -13,18 +13,18 @@ use super::{BatchError, Offset, RecordFault};
 pub const HEADER_BYTES: usize = 61;
 
 /// Bytes before those that `batch_length` counts.
-const LENGTH_END: usize = 12;
+pub(super) const LENGTH_END: usize = 12;
 /// The least that `batch_length` can say.
 const BATCH_LENGTH_MIN: i32 = 49;
 /// Where the bytes begin that the checksum covers.
-const CRC_START: usize = 21;
+pub(super) const CRC_START: usize = 21;
 const MAGIC: i8 = 2;
 
-const COMPRESSION_BITS: i16 = 0b111;
-const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
+pub(super) const COMPRESSION_BITS: i16 = 0b111;
+pub(super) const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
-const DELETE_HORIZON_BIT: i16 = 1 << 6;
+pub(super) const DELETE_HORIZON_BIT: i16 = 1 << 6;
 
 /// The header of a batch, field by field, as it stands in the bytes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -282,7 +282,7 @@ impl RecordBatch {
         }
     }
 
-    fn base(&self) -> Result<Base, BatchError> {
+    pub(super) fn base(&self) -> Result<Base, BatchError> {
         let count = self.header.record_count;
         if count < 0 {
             return Err(BatchError::Count { count });
@@ -298,9 +298,11 @@ impl RecordBatch {
         })
     }
 
-    fn decompressed(&self, bytes_max: usize) -> Result<Bytes, BatchError> {
+    /// The records' bytes; a batch without records may have none, whatever its codec.
+    pub(super) fn decompressed(&self, bytes_max: usize) -> Result<Bytes, BatchError> {
         let records = self.bytes.slice(HEADER_BYTES..);
         match self.header.compression()? {
+            _ if records.is_empty() => Ok(records),
             Compression::None => Ok(records),
             codec => Ok(codec.decompress(&records, bytes_max)?),
         }

@@ -23,6 +23,7 @@ pub mod batch;
 pub mod builder;
 pub mod compression;
 pub mod record;
+pub mod thinning;
 
 use std::fmt;
 use std::ops::Sub;
