@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! .lock  meta.properties  recovery-point-offset-checkpoint  log-start-offset-checkpoint
+//! cleaner-offset-checkpoint  up to where each compacted log is clean
 //! .reserve                   blocks for a full disk
 //! .kafka_cleanshutdown       there only between an orderly stop and the next start
 //! <topic>-<partition>/       see `names`
@@ -39,6 +40,7 @@ use crate::sync::{Publish, SyncPoint, SyncQueue};
 const META: &str = "meta.properties";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// How much longer than that the next start may take is bounded by this.
 const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
@@ -67,6 +69,8 @@ struct Logs {
     starts: Offsets,
     /// As of the last checkpoint; those of open logs have moved on since.
     recovery_points: Offsets,
+    /// Up to where each compacted log is clean.
+    cleaned: Offsets,
     open: BTreeMap<(String, i32), (Arc<SyncPoint>, Closer)>,
     checkpointed_ms: i64,
     is_closed: bool,
@@ -108,6 +112,10 @@ impl LogDir {
         if recovery_points.is_none() {
             tracing::warn!(path = RECOVERY_POINTS, "damaged: every log is checked from its start");
         }
+        let cleaned = read_offsets(disk.as_ref(), CLEANED)?;
+        if cleaned.is_none() {
+            tracing::warn!(path = CLEANED, "damaged: compacted logs are cleaned from their start");
+        }
         let has_marker = names.iter().any(|name| name == CLEAN_SHUTDOWN);
         if has_marker {
             disk.unlink(CLEAN_SHUTDOWN).map_err(failed("remove", CLEAN_SHUTDOWN))?;
@@ -126,6 +134,7 @@ impl LogDir {
         let logs = Logs {
             starts,
             recovery_points: recovery_points.unwrap_or_default(),
+            cleaned: cleaned.unwrap_or_default(),
             checkpointed_ms: clock.now_ms(),
             ..Logs::default()
         };
@@ -310,6 +319,24 @@ impl LogDir {
         Ok(())
     }
 
+    /// Up to where a log was cleaned, if it ever was.
+    pub(super) fn cleaned_to(&self, log: &(String, i32)) -> Option<Offset> {
+        self.lock().cleaned.get(log).copied()
+    }
+
+    /// Makes durable up to where a log is clean. One that was deleted meanwhile is left out.
+    pub(super) fn set_cleaned(&self, log: &(String, i32), to: Offset) -> Result<(), LogError> {
+        let mut logs = self.lock();
+        if !logs.open.contains_key(log) {
+            return Ok(());
+        }
+        let mut cleaned = logs.cleaned.clone();
+        cleaned.insert(log.clone(), to);
+        self.write_offsets(CLEANED, &cleaned)?;
+        logs.cleaned = cleaned;
+        Ok(())
+    }
+
     /// Adds an open log to those that are checkpointed and sealed.
     pub(super) fn register(&self, log: &(String, i32), point: Arc<SyncPoint>, closer: Closer) {
         self.lock().open.insert(log.clone(), (point, closer));
@@ -328,6 +355,11 @@ impl LogDir {
         if points.remove(log).is_some() {
             self.write_offsets(RECOVERY_POINTS, &points)?;
             logs.recovery_points = points;
+        }
+        let mut cleaned = logs.cleaned.clone();
+        if cleaned.remove(log).is_some() {
+            self.write_offsets(CLEANED, &cleaned)?;
+            logs.cleaned = cleaned;
         }
         Ok(())
     }
