@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::Broker;
 use crate::catalog::{self, Catalog};
+use crate::cleaner::Cleaner;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::setting::ConfigError;
@@ -77,6 +78,9 @@ pub enum StartError {
         /// What is wrong.
         source: std::io::Error,
     },
+    /// The log cleaner's threads cannot be started.
+    #[error("the log cleaner cannot be started: {0}")]
+    Cleaner(std::io::Error),
     /// The counters cannot be made: a mistake of ours.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -109,6 +113,7 @@ pub struct RunningBroker {
     http: JoinHandle<()>,
     http_stop: oneshot::Sender<()>,
     housekeeping: JoinHandle<()>,
+    cleaner: Cleaner,
 }
 
 impl RunningBroker {
@@ -136,6 +141,7 @@ impl RunningBroker {
         if let Err(error) = broker.offsets.expire(&broker.catalog, &broker.config, now_ms).await {
             tracing::error!(%error, "expired offsets cannot be forgotten");
         }
+        let cleaner = Cleaner::start(&broker).map_err(StartError::Cleaner)?;
         let (http_stop, stop) = oneshot::channel();
         Ok(Self {
             kafka_address,
@@ -144,6 +150,7 @@ impl RunningBroker {
             http: tokio::spawn(admin::serve(broker.clone(), http, stop)),
             http_stop,
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
+            cleaner,
             broker,
         })
     }
@@ -170,8 +177,12 @@ impl RunningBroker {
         if tokio::time::timeout(std::time::Duration::from_secs(1), self.http).await.is_err() {
             abort.abort();
         }
-        let broker = self.broker;
-        tokio::task::spawn_blocking(move || broker.logs.close())
+        let (broker, cleaner) = (self.broker, self.cleaner);
+        let close = move || {
+            cleaner.stop();
+            broker.logs.close()
+        };
+        tokio::task::spawn_blocking(close)
             .await
             .map_err(|_| StopError::Panic)?
             .map_err(StopError::Log)

@@ -95,12 +95,28 @@ pub enum InvalidBatch {
         /// The newest that is taken.
         newest_ms: i64,
     },
+    /// A compacted topic keeps the newest record of each key, and this one has none.
+    #[error("record {index} has no key, which a compacted topic asks for")]
+    NoKey {
+        /// Which one, from 0.
+        index: i32,
+    },
     /// Its records are not what the header says.
     #[error("the batch's records are invalid: {0}")]
     Records(BatchError),
 }
 
 impl InvalidBatch {
+    /// Which record is to blame, from 0, where it is one.
+    #[must_use]
+    pub fn record_index(&self) -> Option<i32> {
+        match self {
+            InvalidBatch::NoKey { index }
+            | InvalidBatch::Records(BatchError::Record { index, .. }) => Some(*index),
+            _ => None,
+        }
+    }
+
     /// The code for the client.
     #[must_use]
     pub fn error_code(&self) -> ResponseError {
@@ -117,6 +133,7 @@ impl InvalidBatch {
             | InvalidBatch::Count { .. }
             | InvalidBatch::Control
             | InvalidBatch::Sequence { .. }
+            | InvalidBatch::NoKey { .. }
             | InvalidBatch::Records(_) => ResponseError::InvalidRecord,
         }
     }
@@ -135,16 +152,16 @@ pub fn validate<'a>(
 ) -> Result<Cow<'a, RecordBatch>, InvalidBatch> {
     check_header(batch, config, origin)?;
     let header = batch.header();
-    if config.timestamp_type == TimestampType::LogAppendTime {
-        if config.validates_records {
-            batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
-        }
-        return Ok(Cow::Owned(batch.with_log_append_time(now_ms)));
-    }
     let mut max_timestamp_ms = header.max_timestamp_ms;
     if config.validates_records {
         let records = batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
         max_timestamp_ms = records.max_timestamp_ms;
+        if let Some(index) = records.first_keyless.filter(|_| config.compacts) {
+            return Err(InvalidBatch::NoKey { index });
+        }
+    }
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        return Ok(Cow::Owned(batch.with_log_append_time(now_ms)));
     }
     if origin == Origin::Client {
         let oldest_ms = now_ms.saturating_sub(config.timestamp_before_max_ms);
@@ -346,6 +363,24 @@ mod tests {
         assert_eq!(refusal(&bad, &LogConfig::default()), None);
         assert_eq!(refusal(&bad, &walked), Some(ResponseError::InvalidRecord));
         assert_eq!(refusal(&good, &walked), None);
+    }
+
+    #[test]
+    fn a_compacted_topic_refuses_a_record_without_a_key_by_its_index() {
+        let mut builder = BatchBuilder::new(Compression::Zstd);
+        builder.append(NOW_MS, Some(b"key"), None, &[]);
+        builder.append(NOW_MS, None, Some(b"value"), &[]);
+        let batch = RecordBatch::parse(builder.finish()).unwrap();
+        for timestamp_type in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
+            let walked =
+                LogConfig { validates_records: true, timestamp_type, ..LogConfig::default() };
+            assert_eq!(refusal(&batch, &walked), None);
+            let compacted = LogConfig { compacts: true, ..walked };
+            let refused = validate(&batch, &compacted, Origin::Client, NOW_MS).unwrap_err();
+            assert_eq!(refused, InvalidBatch::NoKey { index: 1 });
+            assert_eq!(refused.record_index(), Some(1));
+            assert_eq!(refused.error_code(), ResponseError::InvalidRecord);
+        }
     }
 
     #[test]

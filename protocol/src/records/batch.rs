@@ -156,8 +156,8 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], start: usize) -> [u8; N] {
 pub struct RecordsSummary {
     /// The latest record's time; -1 in an empty batch.
     pub max_timestamp_ms: i64,
-    /// Whether a record has no key.
-    pub has_keyless: bool,
+    /// The first record without a key, counted from 0.
+    pub first_keyless: Option<i32>,
     /// How many records there are.
     pub count: i32,
 }
@@ -264,7 +264,7 @@ impl RecordBatch {
         }
         let bytes = self.decompressed(decompressed_bytes_max)?;
         let mut cursor = Cursor::new(&bytes);
-        let mut summary = RecordsSummary { max_timestamp_ms: -1, has_keyless: false, count };
+        let mut summary = RecordsSummary { max_timestamp_ms: -1, first_keyless: None, count };
         for index in 0..count {
             let fault = |fault| BatchError::Record { index, fault };
             let layout = cursor.record().map_err(fault)?;
@@ -274,7 +274,9 @@ impl RecordBatch {
             cursor.check_headers(&layout).map_err(fault)?;
             let timestamp_ms = base.timestamp_ms(layout.timestamp_delta);
             summary.max_timestamp_ms = summary.max_timestamp_ms.max(timestamp_ms);
-            summary.has_keyless |= layout.key.is_none();
+            if layout.key.is_none() && summary.first_keyless.is_none() {
+                summary.first_keyless = Some(index);
+            }
         }
         match cursor.left() {
             0 => Ok(summary),

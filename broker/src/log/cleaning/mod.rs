@@ -97,8 +97,7 @@ impl Log {
     }
 
     /// Cleans what `dirt` says, as far as its keys fit into so many bytes. Blocks, long: for a
-    /// thread of its own. One cleaning of a log at a time. `is_over` is asked now and then, and may
-    /// take its time, to let others have the disk.
+    /// thread of its own. One cleaning of a log at a time. `is_over` is asked now and then.
     ///
     /// # Errors
     /// When it had to end before.
@@ -106,7 +105,7 @@ impl Log {
         &self,
         dirt: &Dirt,
         keys_bytes_max: u64,
-        is_over: &dyn Fn(u64) -> bool,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Cleaned, CleanError> {
         self.dir.check()?;
         let (config, now_ms) = (self.config(), self.dir.now_ms());
@@ -115,7 +114,9 @@ impl Log {
         let sealed = &all[..count.min(all.len() - 1)];
         let producers = self.last_of_producers();
         let transactions = self.transactions(&all, dirt.limit, is_over)?;
-        let newest = newest_of(sealed, dirt, &transactions, keys_bytes_max, is_over)?;
+        let bugs = self.dir.options().seeded_bugs;
+        let newest = Newest::new(dirt.first_dirty, keys_bytes_max).with_bug(bugs.keeps_outdated);
+        let newest = learn_dirty(newest, sealed, dirt, &transactions, is_over)?;
         let end = newest.end();
         let count = sealed.iter().take_while(|one| one.base_offset() < end).count();
         let sealed = &sealed[..count];
@@ -163,7 +164,7 @@ impl Log {
         &self,
         segments: &[Arc<Segment>],
         limit: Offset,
-        is_over: &dyn Fn(u64) -> bool,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Transactions, CleanError> {
         let mut transactions = Transactions::default();
         for segment in segments {
@@ -181,7 +182,7 @@ impl Log {
             if let Some(error) = walked? {
                 return Err(error.into());
             }
-            if is_over(segment.contents().size_bytes) {
+            if is_over() {
                 return Err(CleanError::Interrupted);
             }
         }
@@ -198,7 +199,7 @@ impl Log {
         group: &[Arc<Segment>],
         survival: &mut Survival<'_>,
         cleaned: &mut Cleaned,
-        is_over: &dyn Fn(u64) -> bool,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<(), CleanError> {
         let copied = self.copy(group, survival, cleaned, is_over);
         let base_offset = group[0].base_offset();
@@ -229,7 +230,7 @@ impl Log {
         group: &[Arc<Segment>],
         survival: &mut Survival<'_>,
         cleaned: &mut Cleaned,
-        is_over: &dyn Fn(u64) -> bool,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<(Segment, bool), CleanError> {
         let base_offset = group[0].base_offset();
         let path = names::file(&self.folder, base_offset, names::CLEANED);
@@ -240,7 +241,7 @@ impl Log {
         let mut is_changed = false;
         for segment in group {
             let appended_ms = segment.contents().last_append_ms;
-            let mut unpaid_bytes = 0;
+            let mut unasked_bytes = 0;
             segment.each_batch(|position, batch| {
                 let header = batch.header();
                 let is_last = header.last_offset().next() == last_offset;
@@ -263,14 +264,18 @@ impl Log {
                         .append_cleaned(left, interval_bytes, appended_ms)
                         .map_err(|error| self.ungrown(&path, error))?;
                 }
-                unpaid_bytes += batch.bytes().len() as u64;
-                if unpaid_bytes >= PACE_BYTES && is_over(std::mem::take(&mut unpaid_bytes)) {
-                    return Err(CleanError::Interrupted);
+                unasked_bytes += batch.bytes().len();
+                if unasked_bytes >= BYTES_BETWEEN_ASKING {
+                    unasked_bytes = 0;
+                    if is_over() {
+                        return Err(CleanError::Interrupted);
+                    }
                 }
                 Ok(())
             })?;
         }
-        self.dir.written("sync", &path, fresh.finish_cleaned())?;
+        let is_lazy = self.dir.options().seeded_bugs.swaps_before_sync;
+        self.dir.written("sync", &path, fresh.finish_cleaned(is_lazy))?;
         Ok((fresh, is_changed))
     }
 
@@ -293,18 +298,17 @@ impl Log {
     }
 }
 
-/// After so many bytes the disk is left to others, if need be.
-const PACE_BYTES: u64 = 1 << 20;
+/// After so many bytes a copy asks whether it is still wanted.
+const BYTES_BETWEEN_ASKING: usize = 4 << 20;
 
 /// The newest offset of each key in the dirty part, as far as they fit.
-fn newest_of(
+fn learn_dirty(
+    mut newest: Newest,
     sealed: &[Arc<Segment>],
     dirt: &Dirt,
     transactions: &Transactions,
-    keys_bytes_max: u64,
-    is_over: &dyn Fn(u64) -> bool,
+    is_over: &dyn Fn() -> bool,
 ) -> Result<Newest, CleanError> {
-    let mut newest = Newest::new(dirt.first_dirty, keys_bytes_max);
     for segment in sealed.iter().filter(|one| one.contents().next_offset > dirt.first_dirty) {
         let mut is_full = false;
         segment.each_batch(|position, batch| {
@@ -319,7 +323,7 @@ fn newest_of(
         if is_full {
             break;
         }
-        if is_over(segment.contents().size_bytes) {
+        if is_over() {
             return Err(CleanError::Interrupted);
         }
     }

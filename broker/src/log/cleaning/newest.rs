@@ -15,19 +15,28 @@ pub struct Newest {
     bytes: u64,
     bytes_max: u64,
     end: Offset,
+    keeps_outdated: bool,
 }
 
 impl Newest {
     /// None yet. Records from `end` on are unknown.
     #[must_use]
     pub fn new(end: Offset, bytes_max: u64) -> Newest {
-        Newest { offsets: HashMap::new(), bytes: 0, bytes_max, end }
+        Newest { offsets: HashMap::new(), bytes: 0, bytes_max, end, keeps_outdated: false }
+    }
+
+    /// Plants a mistake: the first record of a key is taken for its newest.
+    #[must_use]
+    pub fn with_bug(self, keeps_outdated: bool) -> Newest {
+        Newest { keeps_outdated, ..self }
     }
 
     /// Takes a later record in.
     pub fn put(&mut self, key: &[u8], offset: Offset) {
         if let Some(known) = self.offsets.get_mut(key) {
-            *known = offset;
+            if !self.keeps_outdated {
+                *known = offset;
+            }
             return;
         }
         self.bytes += key.len() as u64 + ENTRY_BYTES;
@@ -54,7 +63,8 @@ impl Newest {
     /// Whether a later record of this key is known.
     #[must_use]
     pub fn is_outdated(&self, key: &[u8], offset: Offset) -> bool {
-        self.offsets.get(key).is_some_and(|newest| *newest > offset)
+        let newest = self.offsets.get(key);
+        newest.is_some_and(|newest| *newest > offset || self.keeps_outdated && *newest < offset)
     }
 }
 
