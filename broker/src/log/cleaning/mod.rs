@@ -24,7 +24,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use weir_protocol::records::Offset;
+use weir_protocol::records::{BatchError, Offset, RecordFault};
 
 use crate::disk::growing_file::GrowError;
 use crate::log::cleaning::choice::{Bounds, Dirt, SegmentView, dirt, groups};
@@ -241,9 +241,19 @@ impl Log {
         let mut is_changed = false;
         for segment in group {
             let appended_ms = segment.contents().last_append_ms;
-            let mut unasked_bytes = 0;
+            let (mut unasked_bytes, mut next_offset) = (0, segment.base_offset());
+            let segment_end = segment.contents().next_offset;
             segment.each_batch(|position, batch| {
                 let header = batch.header();
+                // The checksum does not cover where a batch stands.
+                if header.base_offset < next_offset
+                    || header.last_offset() < header.base_offset
+                    || header.last_offset() >= segment_end
+                {
+                    let strange = BatchError::Record { index: 0, fault: RecordFault::OffsetDelta };
+                    return Err(segment.bad_batch(position, strange).into());
+                }
+                next_offset = header.last_offset().next();
                 let is_last = header.last_offset().next() == last_offset;
                 let place = if is_last { Place::Last } else { Place::Within };
                 let fate = survival
