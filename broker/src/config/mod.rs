@@ -154,8 +154,12 @@ settings! {
     log_message_timestamp_after_max_ms: i64 = 3_600_000, "log.message.timestamp.after.max.ms", at_least(0);
     /// Largest record batch that is taken.
     message_max_bytes: i32 = 1_048_588, "message.max.bytes", at_least(61);
-    /// Only producer is served: batches are kept as they came.
-    compression_type: String = "producer".into(), "compression.type", is_producer;
+    /// The codec of the logs; producer keeps what was sent, anything else is compressed anew.
+    compression_type: String = "producer".into(), "compression.type", one_of(COMPRESSION_TYPES);
+    /// Level for compression.type=gzip; -1: its default.
+    compression_gzip_level: i32 = -1, "compression.gzip.level", between(-1, 9);
+    /// Level for compression.type=zstd.
+    compression_zstd_level: i32 = 3, "compression.zstd.level", between(-131_072, 22);
 
     /// Largest request that is read.
     socket_request_max_bytes: i32 = 104_857_600, "socket.request.max.bytes", at_least(1024);
@@ -183,6 +187,10 @@ settings! {
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }
+
+/// What `compression.type` may be.
+pub const COMPRESSION_TYPES: &[&str] =
+    &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
 
 /// A bound far above any use on one machine, so that a typing error is not a million folders.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
@@ -319,14 +327,6 @@ fn is_one_folder(value: &Vec<String>) -> Result<(), String> {
 #[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
 fn is_cleanup_policy(value: &String) -> Result<(), String> {
     setting::check_cleanup_policy(value)
-}
-
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_producer(value: &String) -> Result<(), String> {
-    match value.as_str() {
-        "producer" => Ok(()),
-        _ => Err("expected producer (the broker does not compress batches anew)".into()),
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! What can be set per topic: every topic setting of Kafka 4, and the `table.*` keys.
 //!
 //! A setting is honoured from the moment at which it is set. One that this broker cannot honour
-//! (recompression, tiered storage) is refused with the reason, and its default is
+//! (tiered storage, levels of lz4) is refused with the reason, and its default is
 //! shown as what truly holds. Settings that only concern those features, or replicas, are kept and
 //! shown: on a topic without them they mean nothing in Kafka either.
 
 use std::collections::BTreeMap;
 
+use weir_protocol::records::compression::Compression;
 use weir_protocol::table::settings::{SETTINGS as TABLE_SETTINGS, SettingKind, TableSettings};
 
 use crate::config::setting::{Kind, SettingValue, check_cleanup_policy, list};
-use crate::config::{Config, SETTINGS as BROKER_SETTINGS};
-use crate::log::config::{LogConfig, TimestampType};
+use crate::config::{COMPRESSION_TYPES, Config, SETTINGS as BROKER_SETTINGS};
+use crate::log::config::{LogConfig, Recompression, TimestampType};
 
 /// One row of the table of topic settings.
 pub struct TopicSetting {
@@ -61,7 +62,7 @@ macro_rules! topic_settings {
 
 use Check::{Boolean, Min, OneOf, Only, Range, Ratio, Words};
 
-const NO_RECOMPRESSION: &str = "batches are kept as the producer compressed them";
+const ONE_LZ4_LEVEL: &str = "lz4 is written at one level";
 const NO_TIERS: &str = "there is no remote storage";
 const NO_FLUSH_BOUND: &str =
     "the log is synced as fast as the disk can, see the broker's log.durability";
@@ -69,14 +70,14 @@ const NO_FLUSH_BOUND: &str =
 topic_settings! {
     "cleanup.policy" List, Check::CleanupPolicy, |broker| broker.log_cleanup_policy.clone(),
         ["log.cleanup.policy"], "What becomes of old records: delete by age and size, compact to the newest of each key, or both.";
-    "compression.type" String, Only("producer", NO_RECOMPRESSION), |_| "producer".into(),
+    "compression.type" String, OneOf(COMPRESSION_TYPES), |broker| broker.compression_type.clone(),
         ["compression.type"], "The codec of the log; producer keeps what was sent.";
-    "compression.gzip.level" Int, Range(-1, 9), |_| "-1".into(), [],
-        "Level for compression.type=gzip.";
-    "compression.lz4.level" Int, Range(1, 17), |_| "9".into(), [],
+    "compression.gzip.level" Int, Range(-1, 9), |broker| broker.compression_gzip_level.to_string(),
+        ["compression.gzip.level"], "Level for compression.type=gzip.";
+    "compression.lz4.level" Int, Only("9", ONE_LZ4_LEVEL), |_| "9".into(), [],
         "Level for compression.type=lz4.";
-    "compression.zstd.level" Int, Range(-131_072, 22), |_| "3".into(), [],
-        "Level for compression.type=zstd.";
+    "compression.zstd.level" Int, Range(-131_072, 22), |broker| broker.compression_zstd_level.to_string(),
+        ["compression.zstd.level"], "Level for compression.type=zstd.";
     "delete.retention.ms" Long, Min(0), |broker| broker.log_cleaner_delete_retention_ms.to_string(),
         ["log.cleaner.delete.retention.ms"], "How long a compacted topic keeps tombstones once they are clean.";
     "file.delete.delay.ms" Long, Min(0), |broker| broker.log_segment_delete_delay_ms.to_string(),
@@ -334,7 +335,18 @@ fn log_config(overrides: &BTreeMap<String, String>, is_table: bool, broker: &Con
         segment_ms if compacts => segment_ms.min(compaction_lag_max_ms),
         segment_ms => segment_ms,
     };
+    let codec = match text("compression.type").as_str() {
+        "producer" => None,
+        "uncompressed" => Some(Compression::None),
+        name => Compression::from_name(name),
+    };
+    let level = |codec| match codec {
+        Compression::Gzip => i32::try_from(long("compression.gzip.level")).ok(),
+        Compression::Zstd => i32::try_from(long("compression.zstd.level")).ok(),
+        _ => None,
+    };
     LogConfig {
+        recompression: codec.map(|codec| Recompression { codec, level: level(codec) }),
         segment_bytes: size("segment.bytes"),
         segment_ms,
         segment_index_bytes: size("segment.index.bytes"),
@@ -386,7 +398,8 @@ mod tests {
         assert!(refused.contains("expected delete, compact or both"), "{refused}");
         assert!(parse(&[("cleanup.policy", "")]).is_err());
         assert!(parse(&[("remote.storage.enable", "true")]).is_err());
-        assert!(parse(&[("compression.type", "zstd")]).is_err());
+        assert!(parse(&[("compression.type", "none")]).is_err());
+        assert!(parse(&[("compression.lz4.level", "4")]).is_err());
         let refused = parse(&[("prefix", "x")]).expect_err("unknown");
         assert_eq!(refused, "Unknown topic config name: prefix");
         for (name, value) in
@@ -409,6 +422,23 @@ mod tests {
         let log = parse(&[("cleanup.policy", "compact"), lag]).expect("valid").log;
         assert_eq!(log.segment_ms, 5000, "an active segment is not cleaned");
         assert_eq!(parse(&[lag]).expect("valid").log.segment_ms, 7 * 86_400_000);
+    }
+
+    #[test]
+    fn a_topic_may_ask_for_its_own_codec_and_level() {
+        let recompression = |pairs: &[(&str, &str)]| parse(pairs).expect("valid").log.recompression;
+        assert_eq!(recompression(&[]), None);
+        assert_eq!(recompression(&[("compression.type", "producer")]), None);
+        for (name, codec, level) in [
+            ("uncompressed", Compression::None, None),
+            ("gzip", Compression::Gzip, Some(-1)),
+            ("snappy", Compression::Snappy, None),
+            ("lz4", Compression::Lz4, None),
+            ("zstd", Compression::Zstd, Some(9)),
+        ] {
+            let found = recompression(&[("compression.type", name), ("compression.zstd.level", "9")]);
+            assert_eq!(found, Some(Recompression { codec, level }), "{name}");
+        }
     }
 
     #[test]

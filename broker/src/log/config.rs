@@ -1,4 +1,14 @@
 //! What an operator may choose for one log. Names and defaults are Kafka's.
+use weir_protocol::records::compression::Compression;
+
+/// The codec that a log's batches get, whatever the producer chose.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Recompression {
+    /// `compression.type`; `uncompressed` is none.
+    pub codec: Compression,
+    /// `compression.gzip.level` or `compression.zstd.level`.
+    pub level: Option<i32>,
+}
 
 /// Whose time a record bears.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -27,6 +37,9 @@ pub struct LogConfig {
     pub retention_bytes: Option<i64>,
     /// `max.message.bytes`: the biggest batch that is taken.
     pub batch_bytes_max: u32,
+    /// `compression.type`: batches in another codec are compressed anew. Absent: they are kept as
+    /// the producer sent them.
+    pub recompression: Option<Recompression>,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`: how old a record may claim to be.
@@ -63,6 +76,7 @@ impl Default for LogConfig {
             retention_ms: Some(7 * DAY_MS),
             retention_bytes: None,
             batch_bytes_max: (1 << 20) + 12,
+            recompression: None,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 60 * 60 * 1000,

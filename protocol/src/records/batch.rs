@@ -156,6 +156,8 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], start: usize) -> [u8; N] {
 pub struct RecordsSummary {
     /// The latest record's time; -1 in an empty batch.
     pub max_timestamp_ms: i64,
+    /// The earliest record's time, those left out that bear none; -1 when none does.
+    pub min_timestamp_ms: i64,
     /// The first record without a key, counted from 0.
     pub first_keyless: Option<i32>,
     /// How many records there are.
@@ -264,7 +266,12 @@ impl RecordBatch {
         }
         let bytes = self.decompressed(decompressed_bytes_max)?;
         let mut cursor = Cursor::new(&bytes);
-        let mut summary = RecordsSummary { max_timestamp_ms: -1, first_keyless: None, count };
+        let mut summary = RecordsSummary {
+            max_timestamp_ms: -1,
+            min_timestamp_ms: -1,
+            first_keyless: None,
+            count,
+        };
         for index in 0..count {
             let fault = |fault| BatchError::Record { index, fault };
             let layout = cursor.record().map_err(fault)?;
@@ -274,6 +281,12 @@ impl RecordBatch {
             cursor.check_headers(&layout).map_err(fault)?;
             let timestamp_ms = base.timestamp_ms(layout.timestamp_delta);
             summary.max_timestamp_ms = summary.max_timestamp_ms.max(timestamp_ms);
+            if timestamp_ms != -1 {
+                summary.min_timestamp_ms = match summary.min_timestamp_ms {
+                    -1 => timestamp_ms,
+                    earliest_ms => earliest_ms.min(timestamp_ms),
+                };
+            }
             if layout.key.is_none() && summary.first_keyless.is_none() {
                 summary.first_keyless = Some(index);
             }

@@ -23,6 +23,7 @@ pub mod batch;
 pub mod builder;
 pub mod compression;
 pub mod record;
+pub mod recompression;
 pub mod thinning;
 
 use std::fmt;

@@ -185,7 +185,7 @@ pub fn emptied(batch: &RecordBatch) -> RecordBatch {
 }
 
 /// The header of `batch` with what has changed, and these records.
-fn written(
+pub(super) fn written(
     batch: &RecordBatch,
     attributes: i16,
     (base_timestamp_ms, max_timestamp_ms): (i64, i64),

@@ -359,7 +359,12 @@ fn headers_that_cannot_be_are_refused() {
 #[test]
 fn a_walk_over_the_records_finds_what_is_wrong() {
     let whole = small(Compression::None);
-    let expected = RecordsSummary { max_timestamp_ms: 1100, first_keyless: Some(1), count: 3 };
+    let expected = RecordsSummary {
+        max_timestamp_ms: 1100,
+        min_timestamp_ms: 900,
+        first_keyless: Some(1),
+        count: 3,
+    };
     assert_eq!(whole.check_records(BYTES_MAX), Ok(expected));
     let check = |position, bytes: &[u8]| patched(&whole, position, bytes).check_records(BYTES_MAX);
     // The header says two, four, or another last offset delta.
