@@ -200,11 +200,10 @@ impl Shared {
     fn wait(&self) -> bool {
         let backoff = u64::try_from(self.broker.config.log_cleaner_backoff_ms).unwrap_or(1);
         let kept_out = self.lock();
-        let waited = self.stopped.wait_timeout_while(
-            kept_out,
-            Duration::from_millis(backoff),
-            |_| !self.is_stopping(),
-        );
+        let waited =
+            self.stopped.wait_timeout_while(kept_out, Duration::from_millis(backoff), |_| {
+                !self.is_stopping()
+            });
         let (mut kept_out, _) = waited.unwrap_or_else(PoisonError::into_inner);
         kept_out.retain(|_, reason| *reason != Reason::Failed);
         !self.is_stopping()
@@ -227,7 +226,8 @@ fn run(shared: &Shared) {
     let _guard = PanicGuard(shared);
     let config = &shared.broker.config;
     let threads = u64::try_from(config.log_cleaner_threads).unwrap_or(1);
-    let keys_bytes_max = u64::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(0) / threads;
+    let keys_bytes_max =
+        u64::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(0) / threads;
     while !shared.is_stopping() {
         let chosen = match shared.broker.logs.failed() {
             None => shared.choose(),

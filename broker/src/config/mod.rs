@@ -13,9 +13,7 @@ use std::collections::BTreeMap;
 use weir_protocol::properties::Properties;
 
 use crate::config::listener::{Listener, parse_listeners};
-use crate::config::setting::{
-    ConfigError, Kind, SettingValue, any, at_least, between, one_of,
-};
+use crate::config::setting::{ConfigError, Kind, SettingValue, any, at_least, between, one_of};
 
 /// One row of the table of broker settings.
 pub struct BrokerSetting {

@@ -436,7 +436,8 @@ mod tests {
             ("lz4", Compression::Lz4, None),
             ("zstd", Compression::Zstd, Some(9)),
         ] {
-            let found = recompression(&[("compression.type", name), ("compression.zstd.level", "9")]);
+            let found =
+                recompression(&[("compression.type", name), ("compression.zstd.level", "9")]);
             assert_eq!(found, Some(Recompression { codec, level }), "{name}");
         }
     }

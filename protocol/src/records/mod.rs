@@ -22,8 +22,8 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
-pub mod record;
 pub mod recompression;
+pub mod record;
 pub mod thinning;
 
 use std::fmt;

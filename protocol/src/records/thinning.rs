@@ -246,8 +246,7 @@ mod tests {
     fn what_stays_is_as_it_was_in_every_codec_with_and_without_a_horizon() {
         for codec in Compression::ALL {
             let before = batch(codec);
-            let all: Vec<_> =
-                before.records(BYTES_MAX).unwrap().collect::<Result<_, _>>().unwrap();
+            let all: Vec<_> = before.records(BYTES_MAX).unwrap().collect::<Result<_, _>>().unwrap();
             for horizon_ms in [None, Some(86_400_000)] {
                 let mut thinning = Thinning::of(&before, BYTES_MAX).unwrap();
                 thinning.retain(|record| record.offset.0 % 3 != 1);

@@ -187,9 +187,10 @@ mod tests {
     #[test]
     fn a_segment_with_a_young_record_is_left_alone() {
         let config = LogConfig { compaction_lag_min_ms: 500, ..LogConfig::default() };
-        assert_eq!([1399, 1400, 2400, 9000].map(|now| limit(&bounds(), &config, now)), [
-            0, 10, 20, 40
-        ]);
+        assert_eq!(
+            [1399, 1400, 2400, 9000].map(|now| limit(&bounds(), &config, now)),
+            [0, 10, 20, 40]
+        );
         assert_eq!(limit(&bounds(), &LogConfig::default(), 0), 40);
     }
 
@@ -202,7 +203,9 @@ mod tests {
         assert!(of(10).is_due(&config, None, 5000) && !of(20).is_due(&config, None, 5000));
         let late = LogConfig { compaction_lag_max_ms: 2000, ..LogConfig::default() };
         assert!(of(30).is_due(&late, None, 5001) && !of(30).is_due(&late, None, 5000));
-        assert!(of(40).is_due(&config, Some(5000), 5000) && !of(40).is_due(&config, Some(5001), 5000));
+        assert!(
+            of(40).is_due(&config, Some(5000), 5000) && !of(40).is_due(&config, Some(5001), 5000)
+        );
         assert!(!of(40).is_due(&late, None, i64::MAX), "nothing is dirty");
     }
 
@@ -219,13 +222,13 @@ mod tests {
 
     #[test]
     fn small_segments_become_one_as_far_as_they_fit() {
-        let of = |bytes| groups(&segments(), &LogConfig { segment_bytes: bytes, ..LogConfig::default() });
-        assert_eq!([of(500), of(499), of(200), of(50)], [
-            vec![5],
-            vec![4, 1],
-            vec![2, 2, 1],
-            vec![1; 5]
-        ]);
+        let of = |bytes| {
+            groups(&segments(), &LogConfig { segment_bytes: bytes, ..LogConfig::default() })
+        };
+        assert_eq!(
+            [of(500), of(499), of(200), of(50)],
+            [vec![5], vec![4, 1], vec![2, 2, 1], vec![1; 5]]
+        );
         assert_eq!(groups(&[], &LogConfig::default()), Vec::<usize>::new());
         let mut far = segments();
         far[4].next_offset = Offset(i64::from(i32::MAX) + 11);

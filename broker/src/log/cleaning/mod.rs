@@ -16,8 +16,6 @@ pub mod survival;
 pub mod transactions;
 
 pub(in crate::log) mod swap;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -120,7 +118,9 @@ impl Log {
         let end = newest.end();
         let count = sealed.iter().take_while(|one| one.base_offset() < end).count();
         let sealed = &sealed[..count];
-        let Some(last) = sealed.last() else { return Ok(Cleaned { to: end, ..Cleaned::default() }) };
+        let Some(last) = sealed.last() else {
+            return Ok(Cleaned { to: end, ..Cleaned::default() });
+        };
         // Holes are allowed below the recovery point only: so it must be durable before they are.
         if self.dir.recovery_point(&self.key) < last.contents().next_offset {
             self.dir.checkpoint()?;
@@ -352,3 +352,6 @@ fn view(segment: &Segment) -> SegmentView {
         latest_ms: or_append(contents.max_timestamp_ms),
     }
 }
+
+#[cfg(test)]
+mod tests;

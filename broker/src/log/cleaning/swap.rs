@@ -33,7 +33,8 @@ impl Log {
         // Nobody retires a segment or deletes the log meanwhile; appends go on.
         let _retiring = self.lock_retiring();
         let base_offset = fresh.base_offset();
-        let (disk, cleaned) = (self.dir.disk(), names::file(&self.folder, base_offset, names::CLEANED));
+        let (disk, cleaned) =
+            (self.dir.disk(), names::file(&self.folder, base_offset, names::CLEANED));
         let is_over = self.point.is_deleted() || self.lock().is_closed;
         if is_over || find(&self.segments(), old).is_none() {
             // Best effort: with the folder it may be gone.

@@ -245,7 +245,10 @@ impl World {
         let found = read_all(self.log());
         for (offset, record) in &found {
             if self.appended.get(offset) != Some(record) {
-                return Err(format!("at {offset}: {record:?} is not {:?}", self.appended.get(offset)));
+                return Err(format!(
+                    "at {offset}: {record:?} is not {:?}",
+                    self.appended.get(offset)
+                ));
             }
         }
         if !found.is_sorted_by_key(|(offset, _)| *offset) {
@@ -505,15 +508,13 @@ fn what_a_table_has_not_folded_stays_and_so_does_the_batch_that_it_folded_last()
     for _ in 0..60 {
         world.append(0, -1, &[(1, 1)]);
     }
-    let bytes = |world: &World, from: i64| match world.log().read(
-        Offset(from),
-        1 << 20,
-        FirstBatch::Whole,
-    ) {
-        Ok(ReadSlice::Hot(bytes)) => bytes,
-        Ok(ReadSlice::Cold(cold)) => cold.load().unwrap(),
-        Err(error) => panic!("{error}"),
-    };
+    let bytes =
+        |world: &World, from: i64| match world.log().read(Offset(from), 1 << 20, FirstBatch::Whole)
+        {
+            Ok(ReadSlice::Hot(bytes)) => bytes,
+            Ok(ReadSlice::Cold(cold)) => cold.load().unwrap(),
+            Err(error) => panic!("{error}"),
+        };
     for folded in [0, 1, 17, 30, 59] {
         let last = (folded - 1).max(0);
         let before = bytes(&world, last);

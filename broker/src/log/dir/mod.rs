@@ -13,6 +13,7 @@
 //!   the first write of the next run.
 //! - A log's start is durable before anyone learns of it.
 mod claim;
+mod cleaned;
 pub mod options;
 mod reserve;
 
@@ -316,24 +317,6 @@ impl LogDir {
         starts.insert(log.clone(), start);
         self.write_offsets(LOG_STARTS, &starts)?;
         logs.starts = starts;
-        Ok(())
-    }
-
-    /// Up to where a log was cleaned, if it ever was.
-    pub(super) fn cleaned_to(&self, log: &(String, i32)) -> Option<Offset> {
-        self.lock().cleaned.get(log).copied()
-    }
-
-    /// Makes durable up to where a log is clean. One that was deleted meanwhile is left out.
-    pub(super) fn set_cleaned(&self, log: &(String, i32), to: Offset) -> Result<(), LogError> {
-        let mut logs = self.lock();
-        if !logs.open.contains_key(log) {
-            return Ok(());
-        }
-        let mut cleaned = logs.cleaned.clone();
-        cleaned.insert(log.clone(), to);
-        self.write_offsets(CLEANED, &cleaned)?;
-        logs.cleaned = cleaned;
         Ok(())
     }
 
