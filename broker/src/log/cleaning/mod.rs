@@ -141,6 +141,10 @@ impl Log {
             rest = later;
             self.clean_group(group, &mut survival, &mut cleaned, is_over)?;
         }
+        if self.point.is_deleted() {
+            // Another log may have its name by now.
+            return Err(CleanError::Interrupted);
+        }
         self.dir.set_cleaned(&self.key, end)?;
         *self.lock_horizon() = survival.next_horizon_ms();
         Ok(cleaned)
