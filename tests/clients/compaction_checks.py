@@ -8,6 +8,8 @@ from log_checks import expect_error
 
 KEYS = 7
 UPDATES = 420
+# One batch of them fits into a segment.
+PART = 20
 # The cleaner leaves the active segment alone; fewer of these fit into it.
 VALUE_BYTES = 500
 ACTIVE_MAX = 64
@@ -28,18 +30,19 @@ def run_compaction_checks(checks, adapters):
 def last_values(client, prefix):
     topic = f"{prefix}-{client.name}"
     client.create_topic(topic, 1, CONFIGS)
-    expect_error("INVALID_RECORD", client.produce, topic, 0, [record(None, 0)])
+    # aiokafka knows no name for this code.
+    expect_error(("INVALID_RECORD", "UNKNOWN"), client.produce, topic, 0, [record(None, 0)])
     expected = {}
-    for first in range(0, UPDATES, 60):
-        part = [record(n % KEYS, n) for n in range(first, first + 60)]
-        client.produce(topic, 0, part, ("none", "gzip", "lz4", "zstd")[first // 60 % 4])
+    for first in range(0, UPDATES, PART):
+        part = [record(n % KEYS, n) for n in range(first, first + PART)]
+        client.produce(topic, 0, part, ("none", "gzip", "lz4", "zstd")[first // PART % 4])
         expected.update({one.key: one.value for one in part})
     gone = [b"key-0", b"key-1"]
     client.produce(topic, 0, [Record(key, None, (), now_ms()) for key in gone])
-    for n in range(UPDATES, UPDATES + 2 * ACTIVE_MAX):
-        filler = record(2, n)
-        client.produce(topic, 0, [filler])
-        expected[filler.key] = filler.value
+    for first in range(UPDATES, UPDATES + 2 * ACTIVE_MAX, 8):
+        fillers = [record(2, n) for n in range(first, first + 8)]
+        client.produce(topic, 0, fillers)
+        expected[fillers[-1].key] = fillers[-1].value
     (_, end) = client.ends(topic)
 
     def cleaned():
