@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod bad_input;
+mod cleaning;
 mod command_line;
 mod commit;
 mod disk_faults;

@@ -93,6 +93,7 @@ impl Broker {
         };
         gauges.offline_partitions.set(offline_count);
         gauges.under_replicated.set(0);
+        self.metrics.cleaner.refresh(self.clock.now_ms());
         for of_topics in [
             &gauges.topic_partitions,
             &gauges.current_offset,

@@ -92,8 +92,13 @@ pub fn retain(broker: &Broker) {
     }
 }
 
-/// From where on a table still needs its log.
-fn keep_from(broker: &Broker, topic: &Topic, index: i32, partition: &Partition) -> Option<Offset> {
+/// From where on a table still needs its log; `None` when it is no table.
+pub fn keep_from(
+    broker: &Broker,
+    topic: &Topic,
+    index: i32,
+    partition: &Partition,
+) -> Option<Offset> {
     if !topic.config.is_table {
         return None;
     }

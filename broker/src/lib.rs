@@ -11,6 +11,7 @@ pub mod api;
 pub mod arguments;
 pub mod broker;
 pub mod catalog;
+pub mod cleaner;
 pub mod clock;
 pub mod config;
 pub mod connection;

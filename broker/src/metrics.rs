@@ -4,11 +4,15 @@
 //! kafka_exporter's); the rest is ours and begins with `weir_`. Counters are bumped where it
 //! happens; what can be asked at any time (offsets, sizes, lag) is set when somebody looks.
 
+pub mod cleaner;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 use weir_protocol::api::APIS;
+
+use crate::metrics::cleaner::CleanerMetrics;
 
 /// The counters of one topic, cached in the topic so that no label is looked up on the hot path.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct Metrics {
     pub refused_connections: IntCounter,
     /// Connections that were closed because of what they sent.
     pub hostile_connections: IntCounter,
+    /// The log cleaner's.
+    pub cleaner: CleanerMetrics,
     /// Set when somebody looks.
     pub gauges: Gauges,
 }
@@ -228,6 +234,7 @@ impl Metrics {
             "weir_hostile_connections_total",
             "Connections closed because of what they sent.",
         )?;
+        let cleaner = CleanerMetrics::new(&registry)?;
         let gauges = Gauges::new(&make)?;
         Ok(Self {
             registry,
@@ -236,6 +243,7 @@ impl Metrics {
             connections,
             refused_connections,
             hostile_connections,
+            cleaner,
             gauges,
         })
     }

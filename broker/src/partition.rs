@@ -6,6 +6,8 @@ use uuid::Uuid;
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::RecordBatch;
 
+use crate::log::cleaning::choice::Dirt;
+use crate::log::cleaning::{CleanError, Cleaned};
 use crate::log::config::LogConfig;
 use crate::log::dir::LogDir;
 use crate::log::error::{AppendError, DeleteError, LogError, ReadError};
@@ -176,6 +178,32 @@ impl Partition {
     /// When the disk fails.
     pub fn apply_retention(&self, keep_from: Option<Offset>) -> Result<Retired, LogError> {
         self.log.apply_retention(keep_from)
+    }
+
+    /// What of the log the cleaner may clean, but nothing that a table still needs, which is all
+    /// from `keep_from` on. `None` when the log is not compacted, or is damaged or gone.
+    #[must_use]
+    pub fn dirt(&self, keep_from: Option<Offset>) -> Option<Dirt> {
+        self.log.dirt(keep_from)
+    }
+
+    /// Whether that is worth a cleaning now.
+    #[must_use]
+    pub fn is_cleaning_due(&self, dirt: &Dirt) -> bool {
+        self.log.is_cleaning_due(dirt)
+    }
+
+    /// Cleans it: see [`Log::clean`]. Blocks, long.
+    ///
+    /// # Errors
+    /// When it had to end before its time.
+    pub fn clean(
+        &self,
+        dirt: &Dirt,
+        keys_bytes_max: u64,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Cleaned, CleanError> {
+        self.log.clean(dirt, keys_bytes_max, is_over)
     }
 
     /// Changes the settings.

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::Broker;
 use crate::catalog::{self, Catalog};
+use crate::cleaner::Cleaner;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::setting::ConfigError;
@@ -104,6 +105,9 @@ pub enum StartError {
         /// What is wrong.
         source: std::io::Error,
     },
+    /// The log cleaner's threads cannot be started.
+    #[error("the log cleaner cannot be started: {0}")]
+    Cleaner(std::io::Error),
     /// The counters cannot be made: a mistake of ours.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -139,6 +143,7 @@ pub struct RunningBroker {
     shares: JoinHandle<()>,
     groups: JoinHandle<()>,
     transactions: JoinHandle<()>,
+    cleaner: Cleaner,
 }
 
 impl RunningBroker {
@@ -163,6 +168,7 @@ impl RunningBroker {
         let broker = opened.map_err(|_| StartError::Panic { directory })??;
         // A crash may have come between deleting a topic and forgetting its offsets.
         housekeeping::keep_offsets(&broker).await;
+        let cleaner = Cleaner::start(&broker).map_err(StartError::Cleaner)?;
         let (http_stop, stop) = oneshot::channel();
         Ok(Self {
             kafka_address,
@@ -174,6 +180,7 @@ impl RunningBroker {
             shares: tokio::spawn(housekeeping::keep_shares(broker.clone())),
             groups: tokio::spawn(broker.groups.clone().run()),
             transactions: tokio::spawn(broker.transactions.clone().run()),
+            cleaner,
             broker,
         })
     }
@@ -202,8 +209,12 @@ impl RunningBroker {
         if tokio::time::timeout(std::time::Duration::from_secs(1), self.http).await.is_err() {
             abort.abort();
         }
-        let broker = self.broker;
-        tokio::task::spawn_blocking(move || broker.logs.close())
+        let (broker, cleaner) = (self.broker, self.cleaner);
+        let close = move || {
+            cleaner.stop();
+            broker.logs.close()
+        };
+        tokio::task::spawn_blocking(close)
             .await
             .map_err(|_| StopError::Panic)?
             .map_err(StopError::Log)

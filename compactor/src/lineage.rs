@@ -44,6 +44,9 @@ pub struct LogToday {
     /// The batch that holds the lineage's last offset today; absent if that offset is outside the
     /// log or no batch holds it.
     pub batch: Option<LastBatch>,
+    /// Whether a cleaner compacts the log. It may take records out of the batch that was folded
+    /// last, which then has another checksum, or take all of it away.
+    pub is_cleaned: bool,
 }
 
 /// Why a log is not the one that was folded before.
@@ -102,9 +105,11 @@ impl Lineage {
 
     /// Does the log of a partition still hold what was folded, and does it go on at `next`?
     ///
-    /// What retention took away after it was folded cannot be compared and is believed.
+    /// What retention took away after it was folded cannot be compared and is believed. So is what
+    /// the cleaner of a compacted log may have done; a batch at another place, or of another
+    /// leader's epoch, it cannot have made.
     pub fn check(&self, partition: i32, next: Offset, log: &LogToday) -> Result<(), Stranger> {
-        let LogToday { log_start, log_end, batch: found } = *log;
+        let LogToday { log_start, log_end, batch: found, is_cleaned } = *log;
         if log_end < next {
             return Err(Stranger::LostTail { partition, next, log_end });
         }
@@ -113,6 +118,10 @@ impl Lineage {
         }
         let Some(held) = self.partitions.get(&partition).copied() else { return Ok(()) };
         if log_start > held.last_offset || found == Some(held) {
+            return Ok(());
+        }
+        let thinned = found.map(|found| LastBatch { crc: held.crc, ..found });
+        if is_cleaned && thinned.is_none_or(|thinned| thinned == held) {
             return Ok(());
         }
         Err(Stranger::OtherBatch { partition, held, found })
@@ -145,7 +154,8 @@ mod tests {
     }
 
     fn log(log_start: i64, log_end: i64, batch: Option<LastBatch>) -> LogToday {
-        LogToday { log_start: Offset(log_start), log_end: Offset(log_end), batch }
+        let (log_start, log_end) = (Offset(log_start), Offset(log_end));
+        LogToday { log_start, log_end, batch, is_cleaned: false }
     }
 
     #[test]
@@ -196,6 +206,26 @@ mod tests {
             let outcome = lineage().check(0, Offset(100), &log(0, 200, found));
             assert_eq!(outcome, Err(Stranger::OtherBatch { partition: 0, held: HELD, found }));
         }
+    }
+
+    #[test]
+    fn what_the_cleaner_of_a_compacted_log_may_have_done_is_believed_and_no_more() {
+        let cleaned = |batch| LogToday { is_cleaned: true, ..log(0, 200, batch) };
+        let check = |batch| lineage().check(0, Offset(100), &cleaned(batch));
+        check(None).unwrap();
+        check(Some(HELD)).unwrap();
+        check(Some(LastBatch { crc: 78, ..HELD })).unwrap();
+        let others = [
+            LastBatch { base_offset: Offset(91), ..HELD },
+            LastBatch { last_offset: Offset(98), ..HELD },
+            LastBatch { leader_epoch: 4, crc: 78, ..HELD },
+        ];
+        for other in others {
+            assert!(matches!(check(Some(other)), Err(Stranger::OtherBatch { .. })), "{other:?}");
+        }
+        let lost = LogToday { log_end: Offset(99), ..cleaned(Some(HELD)) };
+        let lost = lineage().check(0, Offset(100), &lost);
+        assert!(matches!(lost, Err(Stranger::LostTail { .. })));
     }
 
     #[test]

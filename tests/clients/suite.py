@@ -53,11 +53,13 @@ def main():
         run_group_admin_checks(checks, adapters)
         if weir:
             from kip848_checks import run_kip848_checks
+            from compaction_checks import run_compaction_checks
             from restart_checks import run_restart_checks
             from table_checks import run_table_checks
 
             run_kip848_checks(checks, weir, adapters)
             run_table_checks(checks, weir, adapters, kcat)
+            run_compaction_checks(checks, adapters)
             run_restart_checks(checks, weir, adapters[0])
         for adapter in adapters:
             adapter.close()

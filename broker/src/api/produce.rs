@@ -13,7 +13,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::produce_response::{
-    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use weir_protocol::header::RequestHeader;
 use weir_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
@@ -95,10 +95,12 @@ pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result
 struct Failure {
     error: ResponseError,
     message: String,
+    /// The record to blame, from 0, where it is one.
+    record_index: Option<i32>,
 }
 
 fn fail<T>(error: ResponseError, message: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure { error, message: message.into() })
+    Err(Failure { error, message: message.into(), record_index: None })
 }
 
 fn find<'a>(
@@ -110,12 +112,14 @@ fn find<'a>(
         let unknown = || Failure {
             error: ResponseError::UnknownTopicId,
             message: "There is no topic of that id.".into(),
+            record_index: None,
         };
         return topics.identified(&asked.topic_id).ok_or_else(unknown);
     }
     topics.named(&asked.name).ok_or_else(|| Failure {
         error: ResponseError::UnknownTopicOrPartition,
         message: "This server does not host this topic-partition.".into(),
+        record_index: None,
     })
 }
 
@@ -184,7 +188,14 @@ fn append_checked(
             }
             Ok((partition.clone(), appended))
         }
-        Err(error) => fail(error.error_code(), error.to_string()),
+        Err(error) => Err(Failure {
+            error: error.error_code(),
+            message: error.to_string(),
+            record_index: match &error {
+                AppendError::Invalid(invalid) => invalid.record_index(),
+                _ => None,
+            },
+        }),
     }
 }
 
@@ -247,7 +258,7 @@ fn succeeded(index: i32, appended: &Appended, version: i16) -> PartitionProduceR
 }
 
 fn failed(index: i32, failure: Failure, version: i16) -> PartitionProduceResponse {
-    let Failure { mut error, message } = failure;
+    let Failure { mut error, message, record_index } = failure;
     // Codes that are younger than the version become the nearest that it knows.
     if version < 4 && error == ResponseError::KafkaStorageError {
         error = ResponseError::NotLeaderOrFollower;
@@ -258,6 +269,11 @@ fn failed(index: i32, failure: Failure, version: i16) -> PartitionProduceRespons
         .with_base_offset(-1)
         .with_log_append_time_ms(-1);
     if version >= MESSAGE_FROM {
+        let blame = |index| {
+            let error = BatchIndexAndErrorMessage::default().with_batch_index(index);
+            error.with_batch_index_error_message(Some(text(message.clone())))
+        };
+        response.record_errors = record_index.map(blame).into_iter().collect();
         response.error_message = Some(text(message));
     }
     response
@@ -293,11 +309,13 @@ fn wait_for_disk(
             let failure = tokio::select! {
                 biased;
                 durable = one.partition.durable(one.next_offset) => durable.err().map(|failure| {
-                    Failure { error: ResponseError::KafkaStorageError, message: failure.to_string() }
+                    let (error, message) = (ResponseError::KafkaStorageError, failure.to_string());
+                    Failure { error, message, record_index: None }
                 }),
                 () = &mut deadline => Some(Failure {
                     error: ResponseError::RequestTimedOut,
                     message: "The batch was not durable in time.".into(),
+                    record_index: None,
                 }),
             };
             if let Some(failure) = failure {

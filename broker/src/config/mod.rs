@@ -14,7 +14,7 @@ use weir_protocol::properties::Properties;
 
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
-    ConfigError, Kind, SettingValue, any, assignors, at_least, between, list, one_of,
+    ConfigError, Kind, SettingValue, any, assignors, at_least, between, one_of,
 };
 
 /// One row of the table of broker settings.
@@ -123,8 +123,24 @@ settings! {
     log_retention_check_interval_ms: i64 = 300_000, "log.retention.check.interval.ms", at_least(1);
     /// How long a deleted segment's file stays before it is unlinked.
     log_segment_delete_delay_ms: i64 = 60_000, "log.segment.delete.delay.ms", at_least(0);
-    /// What becomes of old segments. Only delete is served.
-    log_cleanup_policy: String = "delete".into(), "log.cleanup.policy", is_delete;
+    /// What becomes of old records: delete by age and size, compact to the newest of each key, or both.
+    log_cleanup_policy: String = "delete".into(), "log.cleanup.policy", is_cleanup_policy;
+    /// Whether the log cleaner runs. Without it compacted topics grow, __consumer_offsets above all.
+    log_cleaner_enable: bool = true, "log.cleaner.enable", any;
+    /// Threads that clean logs, one log each at a time.
+    log_cleaner_threads: i32 = 1, "log.cleaner.threads", between(1, 64);
+    /// Bytes that the keys of the logs being cleaned may take in memory, all threads together.
+    log_cleaner_dedupe_buffer_size: i64 = 128 << 20, "log.cleaner.dedupe.buffer.size", at_least(1 << 20);
+    /// How long a cleaner thread waits when no log is due.
+    log_cleaner_backoff_ms: i64 = 15_000, "log.cleaner.backoff.ms", at_least(1);
+    /// Share of a compacted log that must be dirty before it is cleaned.
+    log_cleaner_min_cleanable_ratio: f64 = 0.5, "log.cleaner.min.cleanable.ratio", between(0.0, 1.0);
+    /// A record of a compacted topic is not cleaned away before this.
+    log_cleaner_min_compaction_lag_ms: i64 = 0, "log.cleaner.min.compaction.lag.ms", at_least(0);
+    /// A compacted log with a dirty record older than this is cleaned whatever its ratio.
+    log_cleaner_max_compaction_lag_ms: i64 = i64::MAX, "log.cleaner.max.compaction.lag.ms", at_least(1);
+    /// How long a compacted topic keeps tombstones once they are clean.
+    log_cleaner_delete_retention_ms: i64 = 86_400_000, "log.cleaner.delete.retention.ms", at_least(0);
     /// An offset index entry is added per so many bytes of log.
     log_index_interval_bytes: i32 = 4096, "log.index.interval.bytes", at_least(0);
     /// A segment is rolled when one of its indexes is this big.
@@ -138,8 +154,12 @@ settings! {
     log_message_timestamp_after_max_ms: i64 = 3_600_000, "log.message.timestamp.after.max.ms", at_least(0);
     /// Largest record batch that is taken.
     message_max_bytes: i32 = 1_048_588, "message.max.bytes", at_least(61);
-    /// Only producer is served: batches are kept as they came.
-    compression_type: String = "producer".into(), "compression.type", is_producer;
+    /// The codec of the logs; producer keeps what was sent, anything else is compressed anew.
+    compression_type: String = "producer".into(), "compression.type", one_of(COMPRESSION_TYPES);
+    /// Level for compression.type=gzip; -1: its default.
+    compression_gzip_level: i32 = -1, "compression.gzip.level", between(-1, 9);
+    /// Level for compression.type=zstd.
+    compression_zstd_level: i32 = 3, "compression.zstd.level", between(-131_072, 22);
 
     /// Largest request that is read.
     socket_request_max_bytes: i32 = 104_857_600, "socket.request.max.bytes", at_least(1024);
@@ -234,6 +254,10 @@ settings! {
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }
+
+/// What `compression.type` may be.
+pub const COMPRESSION_TYPES: &[&str] =
+    &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
 
 /// A bound far above any use on one machine, so that a typing error is not a million folders.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
@@ -368,19 +392,8 @@ fn is_one_folder(value: &Vec<String>) -> Result<(), String> {
 }
 
 #[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_delete(value: &String) -> Result<(), String> {
-    match list(value).collect::<Vec<_>>().as_slice() {
-        ["delete"] => Ok(()),
-        _ => Err("expected delete (log compaction is not served yet)".into()),
-    }
-}
-
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_producer(value: &String) -> Result<(), String> {
-    match value.as_str() {
-        "producer" => Ok(()),
-        _ => Err("expected producer (the broker does not compress batches anew)".into()),
-    }
+fn is_cleanup_policy(value: &String) -> Result<(), String> {
+    setting::check_cleanup_policy(value)
 }
 
 #[cfg(test)]

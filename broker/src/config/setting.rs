@@ -114,6 +114,17 @@ impl SettingValue for i64 {
     }
 }
 
+impl SettingValue for f64 {
+    const KIND: Kind = Kind::Double;
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+        number.ok_or_else(|| "expected a number".into())
+    }
+    fn show(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
 impl SettingValue for String {
     const KIND: Kind = Kind::String;
     fn parse(text: &str) -> Result<Self, String> {
@@ -147,6 +158,17 @@ impl SettingValue for Vec<String> {
 /// The words of a list.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// What may become of old records: one of the two, or both.
+pub fn check_cleanup_policy(value: &str) -> Result<(), String> {
+    let mut words = list(value).peekable();
+    let is_some = words.peek().is_some();
+    if is_some && words.all(|word| matches!(word, "delete" | "compact")) {
+        Ok(())
+    } else {
+        Err("expected delete, compact or both".into())
+    }
 }
 
 /// Every value will do.

@@ -1,17 +1,18 @@
 //! What can be set per topic: every topic setting of Kafka 4, and the `table.*` keys.
 //!
 //! A setting is honoured from the moment at which it is set. One that this broker cannot honour
-//! (log compaction, recompression, tiered storage) is refused with the reason, and its default is
+//! (tiered storage, levels of lz4) is refused with the reason, and its default is
 //! shown as what truly holds. Settings that only concern those features, or replicas, are kept and
 //! shown: on a topic without them they mean nothing in Kafka either.
 
 use std::collections::BTreeMap;
 
+use weir_protocol::records::compression::Compression;
 use weir_protocol::table::settings::{SETTINGS as TABLE_SETTINGS, SettingKind, TableSettings};
 
-use crate::config::setting::{Kind, SettingValue, list};
-use crate::config::{Config, SETTINGS as BROKER_SETTINGS};
-use crate::log::config::{LogConfig, TimestampType};
+use crate::config::setting::{Kind, SettingValue, check_cleanup_policy, list};
+use crate::config::{COMPRESSION_TYPES, Config, SETTINGS as BROKER_SETTINGS};
+use crate::log::config::{LogConfig, Recompression, TimestampType};
 
 /// One row of the table of topic settings.
 pub struct TopicSetting {
@@ -37,6 +38,8 @@ enum Check {
     Boolean,
     /// Words divided by commas.
     Words,
+    /// `delete`, `compact` or both.
+    CleanupPolicy,
     /// One of these.
     OneOf(&'static [&'static str]),
     /// Nothing but this, for this reason.
@@ -59,25 +62,24 @@ macro_rules! topic_settings {
 
 use Check::{Boolean, Min, OneOf, Only, Range, Ratio, Words};
 
-const NO_COMPACTION: &str = "log compaction is not served yet, only delete is";
-const NO_RECOMPRESSION: &str = "batches are kept as the producer compressed them";
+const ONE_LZ4_LEVEL: &str = "lz4 is written at one level";
 const NO_TIERS: &str = "there is no remote storage";
 const NO_FLUSH_BOUND: &str =
     "the log is synced as fast as the disk can, see the broker's log.durability";
 
 topic_settings! {
-    "cleanup.policy" List, Only("delete", NO_COMPACTION), |_| "delete".into(),
-        ["log.cleanup.policy"], "What becomes of old segments: delete them by age and size.";
-    "compression.type" String, Only("producer", NO_RECOMPRESSION), |_| "producer".into(),
+    "cleanup.policy" List, Check::CleanupPolicy, |broker| broker.log_cleanup_policy.clone(),
+        ["log.cleanup.policy"], "What becomes of old records: delete by age and size, compact to the newest of each key, or both.";
+    "compression.type" String, OneOf(COMPRESSION_TYPES), |broker| broker.compression_type.clone(),
         ["compression.type"], "The codec of the log; producer keeps what was sent.";
-    "compression.gzip.level" Int, Range(-1, 9), |_| "-1".into(), [],
-        "Level for compression.type=gzip.";
-    "compression.lz4.level" Int, Range(1, 17), |_| "9".into(), [],
+    "compression.gzip.level" Int, Range(-1, 9), |broker| broker.compression_gzip_level.to_string(),
+        ["compression.gzip.level"], "Level for compression.type=gzip.";
+    "compression.lz4.level" Int, Only("9", ONE_LZ4_LEVEL), |_| "9".into(), [],
         "Level for compression.type=lz4.";
-    "compression.zstd.level" Int, Range(-131_072, 22), |_| "3".into(), [],
-        "Level for compression.type=zstd.";
-    "delete.retention.ms" Long, Min(0), |_| "86400000".into(), [],
-        "How long a compacted topic keeps tombstones.";
+    "compression.zstd.level" Int, Range(-131_072, 22), |broker| broker.compression_zstd_level.to_string(),
+        ["compression.zstd.level"], "Level for compression.type=zstd.";
+    "delete.retention.ms" Long, Min(0), |broker| broker.log_cleaner_delete_retention_ms.to_string(),
+        ["log.cleaner.delete.retention.ms"], "How long a compacted topic keeps tombstones once they are clean.";
     "file.delete.delay.ms" Long, Min(0), |broker| broker.log_segment_delete_delay_ms.to_string(),
         ["log.segment.delete.delay.ms"], "How long a deleted segment's file stays before it is unlinked.";
     "flush.messages" Long, Only("9223372036854775807", NO_FLUSH_BOUND), |_| i64::MAX.to_string(), [],
@@ -94,8 +96,8 @@ topic_settings! {
         "Bytes kept locally of a tiered topic; -2: as retention.bytes.";
     "local.retention.ms" Long, Only("-2", NO_TIERS), |_| "-2".into(), [],
         "Time kept locally of a tiered topic; -2: as retention.ms.";
-    "max.compaction.lag.ms" Long, Min(1), |_| i64::MAX.to_string(), [],
-        "A record of a compacted topic is compacted at the latest after this.";
+    "max.compaction.lag.ms" Long, Min(1), |broker| broker.log_cleaner_max_compaction_lag_ms.to_string(),
+        ["log.cleaner.max.compaction.lag.ms"], "A compacted log with a dirty record older than this is cleaned whatever its ratio.";
     "max.message.bytes" Int, Range(61, 2_147_483_647), |broker| broker.message_max_bytes.to_string(),
         ["message.max.bytes"], "Largest record batch that is taken.";
     "message.timestamp.after.max.ms" Long, Min(0), |broker| broker.log_message_timestamp_after_max_ms.to_string(),
@@ -104,10 +106,11 @@ topic_settings! {
         ["log.message.timestamp.before.max.ms"], "How far in the past a record's timestamp may lie.";
     "message.timestamp.type" String, OneOf(&["CreateTime", "LogAppendTime"]), |broker| broker.log_message_timestamp_type.clone(),
         ["log.message.timestamp.type"], "Whether records bear the time of their making or of their arrival.";
-    "min.cleanable.dirty.ratio" Double, Ratio, |_| "0.5".into(), [],
+    "min.cleanable.dirty.ratio" Double, Ratio, |broker| broker.log_cleaner_min_cleanable_ratio.to_string(),
+        ["log.cleaner.min.cleanable.ratio"],
         "Share of a compacted log that must be dirty before it is compacted.";
-    "min.compaction.lag.ms" Long, Min(0), |_| "0".into(), [],
-        "A record of a compacted topic is not compacted before this.";
+    "min.compaction.lag.ms" Long, Min(0), |broker| broker.log_cleaner_min_compaction_lag_ms.to_string(),
+        ["log.cleaner.min.compaction.lag.ms"], "A record of a compacted topic is not cleaned away before this.";
     "min.insync.replicas" Int, Min(1), |broker| broker.min_insync_replicas.to_string(),
         ["min.insync.replicas"], "Replicas that acks=all waits for, at most as many as there are (one).";
     "preallocate" Boolean, Only("true", "segments are always preallocated"), |_| "true".into(), [],
@@ -153,6 +156,7 @@ impl TopicSetting {
                 Err(format!("expected {min} to {max}"))
             }
             Boolean => bool::parse(value).map(drop),
+            Check::CleanupPolicy => check_cleanup_policy(value),
             Ratio if !value.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) => {
                 Err("expected a number between 0 and 1".into())
             }
@@ -323,9 +327,28 @@ fn log_config(overrides: &BTreeMap<String, String>, is_table: bool, broker: &Con
     };
     let long = |name: &str| i64::parse(&text(name)).expect("checked to be a number");
     let size = |name: &str| u32::try_from(long(name)).expect("checked to be 0 to 2^31-1");
+    let policy = text("cleanup.policy");
+    let compacts = list(&policy).any(|word| word == "compact");
+    let compaction_lag_max_ms = long("max.compaction.lag.ms");
+    // Only what lies before the active segment is cleaned.
+    let segment_ms = match long("segment.ms") {
+        segment_ms if compacts => segment_ms.min(compaction_lag_max_ms),
+        segment_ms => segment_ms,
+    };
+    let codec = match text("compression.type").as_str() {
+        "producer" => None,
+        "uncompressed" => Some(Compression::None),
+        name => Compression::from_name(name),
+    };
+    let level = |codec| match codec {
+        Compression::Gzip => i32::try_from(long("compression.gzip.level")).ok(),
+        Compression::Zstd => i32::try_from(long("compression.zstd.level")).ok(),
+        _ => None,
+    };
     LogConfig {
+        recompression: codec.map(|codec| Recompression { codec, level: level(codec) }),
         segment_bytes: size("segment.bytes"),
-        segment_ms: long("segment.ms"),
+        segment_ms,
         segment_index_bytes: size("segment.index.bytes"),
         index_interval_bytes: size("index.interval.bytes"),
         retention_ms: Some(long("retention.ms")).filter(|ms| *ms >= 0),
@@ -337,8 +360,13 @@ fn log_config(overrides: &BTreeMap<String, String>, is_table: bool, broker: &Con
         },
         timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
         timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
-        deletes: true,
-        validates_records: is_table,
+        deletes: list(&policy).any(|word| word == "delete"),
+        compacts,
+        dirty_ratio_min: f64::parse(&text("min.cleanable.dirty.ratio")).expect("checked"),
+        compaction_lag_min_ms: long("min.compaction.lag.ms"),
+        compaction_lag_max_ms,
+        delete_retention_ms: long("delete.retention.ms"),
+        validates_records: is_table || compacts,
         file_delete_delay_ms: long("file.delete.delay.ms"),
     }
 }
@@ -366,17 +394,51 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_refused_with_the_reason() {
-        let refused = parse(&[("cleanup.policy", "compact")]).expect_err("compact");
-        assert!(refused.contains("log compaction is not served yet"), "{refused}");
-        assert!(parse(&[("cleanup.policy", "compact,delete")]).is_err());
+        let refused = parse(&[("cleanup.policy", "shred")]).expect_err("no such policy");
+        assert!(refused.contains("expected delete, compact or both"), "{refused}");
+        assert!(parse(&[("cleanup.policy", "")]).is_err());
         assert!(parse(&[("remote.storage.enable", "true")]).is_err());
-        assert!(parse(&[("compression.type", "zstd")]).is_err());
+        assert!(parse(&[("compression.type", "none")]).is_err());
+        assert!(parse(&[("compression.lz4.level", "4")]).is_err());
         let refused = parse(&[("prefix", "x")]).expect_err("unknown");
         assert_eq!(refused, "Unknown topic config name: prefix");
         for (name, value) in
             [("retention.ms", "-2"), ("segment.bytes", "3000000000"), ("max.message.bytes", "many")]
         {
             assert!(parse(&[(name, value)]).is_err(), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_policy_deletes_compacts_or_does_both() {
+        for (policy, deletes, compacts) in
+            [("delete", true, false), ("compact", false, true), ("compact, delete", true, true)]
+        {
+            let log = parse(&[("cleanup.policy", policy)]).expect(policy).log;
+            assert_eq!((log.deletes, log.compacts), (deletes, compacts), "{policy}");
+            assert_eq!(log.validates_records, compacts);
+        }
+        let lag = ("max.compaction.lag.ms", "5000");
+        let log = parse(&[("cleanup.policy", "compact"), lag]).expect("valid").log;
+        assert_eq!(log.segment_ms, 5000, "an active segment is not cleaned");
+        assert_eq!(parse(&[lag]).expect("valid").log.segment_ms, 7 * 86_400_000);
+    }
+
+    #[test]
+    fn a_topic_may_ask_for_its_own_codec_and_level() {
+        let recompression = |pairs: &[(&str, &str)]| parse(pairs).expect("valid").log.recompression;
+        assert_eq!(recompression(&[]), None);
+        assert_eq!(recompression(&[("compression.type", "producer")]), None);
+        for (name, codec, level) in [
+            ("uncompressed", Compression::None, None),
+            ("gzip", Compression::Gzip, Some(-1)),
+            ("snappy", Compression::Snappy, None),
+            ("lz4", Compression::Lz4, None),
+            ("zstd", Compression::Zstd, Some(9)),
+        ] {
+            let found =
+                recompression(&[("compression.type", name), ("compression.zstd.level", "9")]);
+            assert_eq!(found, Some(Recompression { codec, level }), "{name}");
         }
     }
 

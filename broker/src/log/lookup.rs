@@ -67,7 +67,9 @@ impl Log {
             }
             segment.walk(0, |at, header| {
                 let is_later = latest.as_ref().is_none_or(|it| it.0 < header.max_timestamp_ms);
+                // An emptied batch keeps its latest time, of a record that is gone.
                 if is_later
+                    && header.record_count > 0
                     && header.last_offset() >= ends.log_start
                     && header.base_offset < ends.high_watermark
                 {

@@ -9,6 +9,7 @@
 //! - `log start <= high watermark <= log end`; with `durability=os` the last two are one.
 //! - There is one appender at a time, behind one lock; readers take no lock that it holds.
 //! - A batch that is refused takes no offset and leaves no byte.
+pub mod cleaning;
 pub mod config;
 pub mod dir;
 pub mod epochs;
@@ -65,6 +66,8 @@ pub struct Log {
     /// Who moves the log's start or takes segments away. Taken before `appender`, which is not
     /// held while the disk syncs: appends go on meanwhile.
     retiring: Mutex<()>,
+    /// When the next tombstone or transaction marker may go, as the last cleaning found.
+    next_horizon_ms: Mutex<Option<i64>>,
     appender: Mutex<Appender>,
     /// Never empty; replaced as a whole, so that readers go on with what they have.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,

@@ -7,6 +7,8 @@
 //!                         .timeindex       its time index
 //!                         .summary         ours: what the three hold, and their checksums
 //!                         .snapshot        the producers as they were before offset 1234
+//!                         .log.cleaned     a cleaned segment in the making
+//!                         .log.swap        one that is whole, on its way to its place
 //!     leader-epoch-checkpoint  partition.metadata
 //! <topic>-<partition>.<id>-delete/         a partition that is being deleted
 //! <topic>-<partition>.<id>-stray/          one that no topic claims
@@ -24,6 +26,11 @@ pub(super) const TIME_INDEX: &str = "timeindex";
 pub(super) const SUMMARY: &str = "summary";
 /// Producers.
 pub(super) const SNAPSHOT: &str = "snapshot";
+/// A segment that the cleaner is writing; of no account after a crash.
+pub(super) const CLEANED: &str = "log.cleaned";
+/// A segment that the cleaner has written, durably: it takes the place of those whose offsets it
+/// covers, and what a crash interrupts the next start finishes.
+pub(super) const SWAP: &str = "log.swap";
 /// What a retired segment's file ends with.
 pub(super) const DELETED: &str = ".deleted";
 /// The leader epochs of a partition.

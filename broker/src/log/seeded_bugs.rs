@@ -13,6 +13,10 @@ pub struct SeededBugs {
     pub forgets_directory_sync: bool,
     /// Four batches of a producer are remembered instead of five.
     pub remembers_four_batches: bool,
+    /// A cleaned segment takes its place before its bytes are durable.
+    pub swaps_before_sync: bool,
+    /// The cleaner takes the newest record of a key away and leaves the one before.
+    pub keeps_outdated: bool,
 }
 
 /// A disk that never syncs a folder.

@@ -7,9 +7,10 @@ use bytes::BytesMut;
 use kafka_protocol::error::ResponseError;
 use weir_protocol::records::batch::{BatchHeader, HEADER_BYTES, RecordBatch};
 use weir_protocol::records::compression::Compression;
+use weir_protocol::records::recompression::recompressed;
 use weir_protocol::records::{BatchError, Offset};
 
-use crate::log::config::{LogConfig, TimestampType};
+use crate::log::config::{LogConfig, Recompression, TimestampType};
 
 /// The most that the records of one batch may decompress to when they are walked.
 pub const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
@@ -97,12 +98,28 @@ pub enum InvalidBatch {
         /// The newest that is taken.
         newest_ms: i64,
     },
+    /// A compacted topic keeps the newest record of each key, and this one has none.
+    #[error("record {index} has no key, which a compacted topic asks for")]
+    NoKey {
+        /// Which one, from 0.
+        index: i32,
+    },
     /// Its records are not what the header says.
     #[error("the batch's records are invalid: {0}")]
     Records(BatchError),
 }
 
 impl InvalidBatch {
+    /// Which record is to blame, from 0, where it is one.
+    #[must_use]
+    pub fn record_index(&self) -> Option<i32> {
+        match self {
+            InvalidBatch::NoKey { index }
+            | InvalidBatch::Records(BatchError::Record { index, .. }) => Some(*index),
+            _ => None,
+        }
+    }
+
     /// The code for the client.
     #[must_use]
     pub fn error_code(&self) -> ResponseError {
@@ -119,13 +136,15 @@ impl InvalidBatch {
             | InvalidBatch::Count { .. }
             | InvalidBatch::Control
             | InvalidBatch::Sequence { .. }
+            | InvalidBatch::NoKey { .. }
             | InvalidBatch::Records(_) => ResponseError::InvalidRecord,
         }
     }
 }
 
-/// Checks a batch and returns what to append: the batch itself, or, where the topic bears the time
-/// of the append or the header lied about the latest timestamp, a copy that says so.
+/// Checks a batch and returns what to append: the batch itself; or, where the topic bears the time
+/// of the append or asks for another codec, or the header lied about the latest timestamp, a copy
+/// that says so. What the topic does not ask about is not looked at beyond the header.
 ///
 /// # Errors
 /// The first check that it fails.
@@ -137,31 +156,62 @@ pub fn validate<'a>(
 ) -> Result<Cow<'a, RecordBatch>, InvalidBatch> {
     check_header(batch, config, origin)?;
     let header = batch.header();
-    if config.timestamp_type == TimestampType::LogAppendTime {
-        if config.validates_records {
-            batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
-        }
-        return Ok(Cow::Owned(batch.with_log_append_time(now_ms)));
-    }
-    let mut max_timestamp_ms = header.max_timestamp_ms;
-    if config.validates_records {
+    let is_client = origin != Origin::Broker;
+    let recompression = config.recompression.filter(|wanted| {
+        // The broker's own batches, its markers above all, are not compressed.
+        is_client && header.compression() != Ok(wanted.codec)
+    });
+    let mut times = (header.base_timestamp_ms, header.max_timestamp_ms);
+    if config.validates_records || recompression.is_some() {
         let records = batch.check_records(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Records)?;
-        max_timestamp_ms = records.max_timestamp_ms;
-    }
-    if origin != Origin::Broker {
-        let oldest_ms = now_ms.saturating_sub(config.timestamp_before_max_ms);
-        let newest_ms = now_ms.saturating_add(config.timestamp_after_max_ms);
-        for timestamp_ms in [header.base_timestamp_ms, max_timestamp_ms] {
-            let is_near = (oldest_ms..=newest_ms).contains(&timestamp_ms);
-            if timestamp_ms != NO_TIMESTAMP && !is_near {
-                return Err(InvalidBatch::Timestamp { timestamp_ms, oldest_ms, newest_ms });
-            }
+        times = (records.min_timestamp_ms, records.max_timestamp_ms);
+        if let Some(index) = records.first_keyless.filter(|_| config.compacts) {
+            return Err(InvalidBatch::NoKey { index });
         }
     }
-    if max_timestamp_ms == header.max_timestamp_ms {
-        return Ok(Cow::Borrowed(batch));
+    let mut taken = Cow::Borrowed(batch);
+    if let Some(Recompression { codec, level }) = recompression {
+        let anew = recompressed(batch, codec, level, DECOMPRESSED_BYTES_MAX);
+        taken = Cow::Owned(anew.map_err(InvalidBatch::Records)?);
+        check_size(taken.bytes().len(), config)?;
     }
-    Ok(Cow::Owned(with_max_timestamp(batch, max_timestamp_ms)))
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        return Ok(Cow::Owned(taken.with_log_append_time(now_ms)));
+    }
+    if is_client {
+        check_times(times, config, now_ms)?;
+    }
+    if times.1 != header.max_timestamp_ms {
+        taken = Cow::Owned(with_max_timestamp(&taken, times.1));
+    }
+    Ok(taken)
+}
+
+fn check_times(
+    (earliest_ms, latest_ms): (i64, i64),
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<(), InvalidBatch> {
+    let oldest_ms = now_ms.saturating_sub(config.timestamp_before_max_ms);
+    let newest_ms = now_ms.saturating_add(config.timestamp_after_max_ms);
+    for timestamp_ms in [earliest_ms, latest_ms] {
+        let is_near = (oldest_ms..=newest_ms).contains(&timestamp_ms);
+        if timestamp_ms != NO_TIMESTAMP && !is_near {
+            return Err(InvalidBatch::Timestamp { timestamp_ms, oldest_ms, newest_ms });
+        }
+    }
+    Ok(())
+}
+
+/// Once more, of a batch that was compressed anew.
+fn check_size(found: usize, config: &LogConfig) -> Result<(), InvalidBatch> {
+    if found > config.batch_bytes_max as usize {
+        return Err(InvalidBatch::TooLarge { found, bytes_max: config.batch_bytes_max });
+    }
+    if found > config.segment_bytes as usize {
+        return Err(InvalidBatch::LargerThanSegment { found, bytes_max: config.segment_bytes });
+    }
+    Ok(())
 }
 
 fn check_header(
@@ -351,6 +401,24 @@ mod tests {
     }
 
     #[test]
+    fn a_compacted_topic_refuses_a_record_without_a_key_by_its_index() {
+        let mut builder = BatchBuilder::new(Compression::Zstd);
+        builder.append(NOW_MS, Some(b"key"), None, &[]);
+        builder.append(NOW_MS, None, Some(b"value"), &[]);
+        let batch = RecordBatch::parse(builder.finish()).unwrap();
+        for timestamp_type in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
+            let walked =
+                LogConfig { validates_records: true, timestamp_type, ..LogConfig::default() };
+            assert_eq!(refusal(&batch, &walked), None);
+            let compacted = LogConfig { compacts: true, ..walked };
+            let refused = validate(&batch, &compacted, Origin::Client, NOW_MS).unwrap_err();
+            assert_eq!(refused, InvalidBatch::NoKey { index: 1 });
+            assert_eq!(refused.record_index(), Some(1));
+            assert_eq!(refused.error_code(), ResponseError::InvalidRecord);
+        }
+    }
+
+    #[test]
     fn a_latest_time_that_is_not_the_records_is_put_right() {
         let good = batch(&[NOW_MS - 5, NOW_MS - 3]);
         let lies = with(&good, 35, &(NOW_MS + 50).to_be_bytes());
@@ -359,6 +427,49 @@ mod tests {
         assert_eq!(taken.bytes(), good.bytes());
         let as_it_is = validate(&lies, &LogConfig::default(), Origin::Client, NOW_MS).unwrap();
         assert!(matches!(as_it_is, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_topic_gets_the_codec_that_it_asks_for_and_nothing_else_changes() {
+        let mut builder = BatchBuilder::new(Compression::Lz4).producer(3, 1, 9);
+        for _ in 0..30 {
+            builder.append(NOW_MS, None, Some(&[7; 100]), &[]);
+        }
+        let sent = RecordBatch::parse(builder.finish()).unwrap();
+        let asks = |codec| LogConfig {
+            recompression: Some(Recompression { codec, level: None }),
+            ..LogConfig::default()
+        };
+        let taken = |config: &LogConfig, origin| validate(&sent, config, origin, NOW_MS);
+        let same = asks(Compression::Lz4);
+        assert!(matches!(taken(&same, Origin::Client), Ok(Cow::Borrowed(_))));
+        let broker = taken(&asks(Compression::Zstd), Origin::Broker);
+        assert!(matches!(broker, Ok(Cow::Borrowed(_))));
+        for codec in [Compression::Zstd, Compression::Gzip, Compression::None] {
+            let anew = taken(&asks(codec), Origin::Client).unwrap();
+            anew.check_crc().unwrap();
+            let (old, new) = (sent.header(), anew.header());
+            assert_eq!((new.compression(), new.record_count), (Ok(codec), 30));
+            assert_eq!((new.producer_id, new.base_sequence), (old.producer_id, old.base_sequence));
+            assert_eq!(new.max_timestamp_ms, old.max_timestamp_ms);
+        }
+        let small = LogConfig { batch_bytes_max: 2000, ..asks(Compression::None) };
+        let refused = taken(&small, Origin::Client).unwrap_err();
+        assert_eq!(refused.error_code(), ResponseError::MessageTooLarge);
+    }
+
+    #[test]
+    fn where_records_are_walked_each_of_them_must_be_near_in_time() {
+        let walked = LogConfig {
+            validates_records: true,
+            timestamp_before_max_ms: 500,
+            timestamp_after_max_ms: 100,
+            ..LogConfig::default()
+        };
+        let refused = |times: &[i64]| refusal(&batch(times), &walked).is_some();
+        assert!(!refused(&[NOW_MS, NOW_MS - 500, NOW_MS + 100]) && !refused(&[NOW_MS, -1]));
+        assert!(refused(&[NOW_MS, NOW_MS - 501, NOW_MS]));
+        assert!(refused(&[NOW_MS, NOW_MS + 101, NOW_MS]));
     }
 
     #[test]

@@ -109,7 +109,7 @@ async fn what_cannot_be_set_is_refused() {
         (0, "retention.ms", Some("soon")),
         (0, "retention.ms", None),
         (2, "retention.ms", Some("1")),
-        (2, "cleanup.policy", Some("compact")),
+        (2, "cleanup.policy", Some("shred")),
         (3, "cleanup.policy", Some("delete")),
         (0, "table.no.such", Some("1")),
         (0, "table.iceberg.enabled", Some("true")),

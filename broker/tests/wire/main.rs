@@ -1,6 +1,7 @@
 //! The broker as its clients see it: a real socket, the messages of the `kafka-protocol` crate.
 
 mod client;
+mod compaction;
 mod configs;
 mod consumer_groups;
 mod every_version;

@@ -81,9 +81,9 @@ async fn creation_is_refused_by_kafkas_codes() {
     assert_eq!(code_of(&mut client, "u", 0, &[]).await, code(InvalidPartitions));
     let unknown = [("no.such.setting", "1")];
     assert_eq!(code_of(&mut client, "u", 1, &unknown).await, code(InvalidConfig));
-    let compacted = client.try_create("u", 1, &[("cleanup.policy", "compact")]).await;
-    assert_eq!(compacted.error_code, code(InvalidConfig));
-    assert!(compacted.error_message.expect("words").contains("compaction is not served yet"));
+    let tiered = client.try_create("u", 1, &[("remote.storage.enable", "true")]).await;
+    assert_eq!(tiered.error_code, code(InvalidConfig));
+    assert!(tiered.error_message.expect("words").contains("there is no remote storage"));
     let table = [("table.enabled", "true"), ("table.merge.engine", "no-such-engine")];
     assert_eq!(code_of(&mut client, "u", 1, &table).await, code(InvalidConfig));
 

@@ -163,7 +163,9 @@ async fn check_log(
             leader_epoch: batch.header().leader_epoch,
             crc: batch.header().crc,
         });
-        lineage.check(*partition, *next, &LogToday { log_start: start, log_end: end, batch })?;
+        let is_cleaned = declared.has_holes;
+        let log = LogToday { log_start: start, log_end: end, batch, is_cleaned };
+        lineage.check(*partition, *next, &log)?;
     }
     Ok(())
 }

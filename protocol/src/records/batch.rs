@@ -13,18 +13,18 @@ use super::{BatchError, Offset, RecordFault};
 pub const HEADER_BYTES: usize = 61;
 
 /// Bytes before those that `batch_length` counts.
-const LENGTH_END: usize = 12;
+pub(super) const LENGTH_END: usize = 12;
 /// The least that `batch_length` can say.
 const BATCH_LENGTH_MIN: i32 = 49;
 /// Where the bytes begin that the checksum covers.
-const CRC_START: usize = 21;
+pub(super) const CRC_START: usize = 21;
 const MAGIC: i8 = 2;
 
-const COMPRESSION_BITS: i16 = 0b111;
-const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
+pub(super) const COMPRESSION_BITS: i16 = 0b111;
+pub(super) const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
-const DELETE_HORIZON_BIT: i16 = 1 << 6;
+pub(super) const DELETE_HORIZON_BIT: i16 = 1 << 6;
 
 /// The header of a batch, field by field, as it stands in the bytes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -156,8 +156,10 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], start: usize) -> [u8; N] {
 pub struct RecordsSummary {
     /// The latest record's time; -1 in an empty batch.
     pub max_timestamp_ms: i64,
-    /// Whether a record has no key.
-    pub has_keyless: bool,
+    /// The earliest record's time, those left out that bear none; -1 when none does.
+    pub min_timestamp_ms: i64,
+    /// The first record without a key, counted from 0.
+    pub first_keyless: Option<i32>,
     /// How many records there are.
     pub count: i32,
 }
@@ -264,7 +266,12 @@ impl RecordBatch {
         }
         let bytes = self.decompressed(decompressed_bytes_max)?;
         let mut cursor = Cursor::new(&bytes);
-        let mut summary = RecordsSummary { max_timestamp_ms: -1, has_keyless: false, count };
+        let mut summary = RecordsSummary {
+            max_timestamp_ms: -1,
+            min_timestamp_ms: -1,
+            first_keyless: None,
+            count,
+        };
         for index in 0..count {
             let fault = |fault| BatchError::Record { index, fault };
             let layout = cursor.record().map_err(fault)?;
@@ -274,7 +281,15 @@ impl RecordBatch {
             cursor.check_headers(&layout).map_err(fault)?;
             let timestamp_ms = base.timestamp_ms(layout.timestamp_delta);
             summary.max_timestamp_ms = summary.max_timestamp_ms.max(timestamp_ms);
-            summary.has_keyless |= layout.key.is_none();
+            if timestamp_ms != -1 {
+                summary.min_timestamp_ms = match summary.min_timestamp_ms {
+                    -1 => timestamp_ms,
+                    earliest_ms => earliest_ms.min(timestamp_ms),
+                };
+            }
+            if layout.key.is_none() && summary.first_keyless.is_none() {
+                summary.first_keyless = Some(index);
+            }
         }
         match cursor.left() {
             0 => Ok(summary),
@@ -282,7 +297,7 @@ impl RecordBatch {
         }
     }
 
-    fn base(&self) -> Result<Base, BatchError> {
+    pub(super) fn base(&self) -> Result<Base, BatchError> {
         let count = self.header.record_count;
         if count < 0 {
             return Err(BatchError::Count { count });
@@ -298,9 +313,11 @@ impl RecordBatch {
         })
     }
 
-    fn decompressed(&self, bytes_max: usize) -> Result<Bytes, BatchError> {
+    /// The records' bytes; a batch without records may have none, whatever its codec.
+    pub(super) fn decompressed(&self, bytes_max: usize) -> Result<Bytes, BatchError> {
         let records = self.bytes.slice(HEADER_BYTES..);
         match self.header.compression()? {
+            _ if records.is_empty() => Ok(records),
             Compression::None => Ok(records),
             codec => Ok(codec.decompress(&records, bytes_max)?),
         }

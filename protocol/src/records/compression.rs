@@ -99,12 +99,25 @@ impl Compression {
     /// # Errors
     /// When the codec's library refuses, which it does for no input that fits in a batch.
     pub fn compress(self, input: &[u8]) -> Result<Vec<u8>, CompressionError> {
+        self.compress_at(None, input)
+    }
+
+    /// The same at a level of its codec's, as Kafka's configs number them. Only gzip (-1: its
+    /// default, 0 to 9) and zstd have levels here.
+    ///
+    /// # Errors
+    /// As [`Compression::compress`].
+    pub fn compress_at(
+        self,
+        level: Option<i32>,
+        input: &[u8],
+    ) -> Result<Vec<u8>, CompressionError> {
         let written: io::Result<Vec<u8>> = match self {
             Compression::None => Ok(input.to_vec()),
-            Compression::Gzip => gzip(input),
+            Compression::Gzip => gzip(level, input),
             Compression::Snappy => return snappy_xerial(input).map_err(|e| self.invalid(e)),
             Compression::Lz4 => lz4_frame(input),
-            Compression::Zstd => zstd::bulk::compress(input, ZSTD_LEVEL),
+            Compression::Zstd => zstd::bulk::compress(input, level.unwrap_or(ZSTD_LEVEL)),
         };
         written.map_err(|e| self.invalid(e))
     }
@@ -193,8 +206,10 @@ impl Compression {
     }
 }
 
-fn gzip(input: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+fn gzip(level: Option<i32>, input: &[u8]) -> io::Result<Vec<u8>> {
+    let level = level.and_then(|level| u32::try_from(level).ok());
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
     encoder.write_all(input)?;
     encoder.finish()
 }

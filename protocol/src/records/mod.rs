@@ -23,7 +23,9 @@ pub mod batch;
 pub mod builder;
 pub mod compression;
 pub mod control;
+pub mod recompression;
 pub mod record;
+pub mod thinning;
 
 use std::fmt;
 use std::ops::Sub;

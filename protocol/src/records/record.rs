@@ -163,6 +163,8 @@ impl Iterator for Records {
 pub(super) struct Layout {
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
+    /// Where the offset delta stands, behind attributes and timestamp delta.
+    pub(super) offset_delta_at: usize,
     pub(super) key: Option<Range<usize>>,
     pub(super) value: Option<Range<usize>>,
     pub(super) headers: Range<usize>,
@@ -181,6 +183,10 @@ impl<'a> Cursor<'a> {
         Cursor { bytes, position: 0 }
     }
 
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
     pub(super) fn left(&self) -> usize {
         self.bytes.len() - self.position
     }
@@ -192,6 +198,7 @@ impl<'a> Cursor<'a> {
         let mut inside = Cursor { bytes: &self.bytes[..end], position: self.position };
         inside.skip(1)?;
         let timestamp_delta = inside.varlong()?;
+        let offset_delta_at = inside.position;
         let offset_delta = inside.varint()?;
         let key = inside.nullable()?;
         let value = inside.nullable()?;
@@ -206,7 +213,15 @@ impl<'a> Cursor<'a> {
             return Err(RecordFault::Length);
         }
         self.position = end;
-        Ok(Layout { timestamp_delta, offset_delta, key, value, headers, header_count })
+        Ok(Layout {
+            timestamp_delta,
+            offset_delta,
+            offset_delta_at,
+            key,
+            value,
+            headers,
+            header_count,
+        })
     }
 
     /// Walks the headers of a record to its end.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! .lock  meta.properties  recovery-point-offset-checkpoint  log-start-offset-checkpoint
+//! cleaner-offset-checkpoint  up to where each compacted log is clean
 //! .reserve                   blocks for a full disk
 //! .kafka_cleanshutdown       there only between an orderly stop and the next start
 //! <topic>-<partition>/       see `names`
@@ -12,6 +13,7 @@
 //!   the first write of the next run.
 //! - A log's start is durable before anyone learns of it.
 mod claim;
+mod cleaned;
 pub mod options;
 mod reserve;
 
@@ -39,6 +41,7 @@ use crate::sync::{Publish, SyncPoint, SyncQueue};
 const META: &str = "meta.properties";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// How much longer than that the next start may take is bounded by this.
 const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
@@ -67,6 +70,8 @@ struct Logs {
     starts: Offsets,
     /// As of the last checkpoint; those of open logs have moved on since.
     recovery_points: Offsets,
+    /// Up to where each compacted log is clean.
+    cleaned: Offsets,
     open: BTreeMap<(String, i32), (Arc<SyncPoint>, Closer)>,
     checkpointed_ms: i64,
     is_closed: bool,
@@ -108,6 +113,10 @@ impl LogDir {
         if recovery_points.is_none() {
             tracing::warn!(path = RECOVERY_POINTS, "damaged: every log is checked from its start");
         }
+        let cleaned = read_offsets(disk.as_ref(), CLEANED)?;
+        if cleaned.is_none() {
+            tracing::warn!(path = CLEANED, "damaged: compacted logs are cleaned from their start");
+        }
         let has_marker = names.iter().any(|name| name == CLEAN_SHUTDOWN);
         if has_marker {
             disk.unlink(CLEAN_SHUTDOWN).map_err(failed("remove", CLEAN_SHUTDOWN))?;
@@ -126,6 +135,7 @@ impl LogDir {
         let logs = Logs {
             starts,
             recovery_points: recovery_points.unwrap_or_default(),
+            cleaned: cleaned.unwrap_or_default(),
             checkpointed_ms: clock.now_ms(),
             ..Logs::default()
         };
@@ -328,6 +338,11 @@ impl LogDir {
         if points.remove(log).is_some() {
             self.write_offsets(RECOVERY_POINTS, &points)?;
             logs.recovery_points = points;
+        }
+        let mut cleaned = logs.cleaned.clone();
+        if cleaned.remove(log).is_some() {
+            self.write_offsets(CLEANED, &cleaned)?;
+            logs.cleaned = cleaned;
         }
         Ok(())
     }

@@ -88,8 +88,7 @@ impl Opening<'_> {
         let segment = Segment::begin(disk, &self.folder, base_offset, capacity_bytes, now_ms)
             .map_err(failed("open a segment in", &self.folder))?;
         let (path, size_bytes) = (segment.path(names::LOG), segment.file().end());
-        let mut scanner =
-            Scanner::new(base_offset, size_bytes, self.leader_epoch, self.recovery_point);
+        let mut scanner = Scanner::new(base_offset, size_bytes, self.leader_epoch, self.exact_from);
         let mut window_bytes = WINDOW_BYTES;
         let fault = loop {
             let start = scanner.position();

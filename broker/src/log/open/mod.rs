@@ -7,6 +7,7 @@
 //! then nothing is cut, and the log stays readable up to there.
 mod load;
 mod settle;
+mod swaps;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -110,10 +111,15 @@ impl Log {
         dir.check()?;
         let key = (topic.to_owned(), partition);
         let folder = names::folder(topic, partition);
+        // Without its recovery point a log that was cleaned would be cut at its first hole. A torn
+        // tail leaves no hole: at each place of a file there is one batch that could stand there.
+        let recovery_point = dir.recovery_point(&key);
+        let has_holes = config.compacts || dir.cleaned_to(&key).is_some();
         let mut opening = Opening {
+            exact_from: if has_holes { swaps::EVERYWHERE } else { recovery_point },
             dir,
             log_start: dir.log_start(&key).unwrap_or_default(),
-            recovery_point: dir.recovery_point(&key),
+            recovery_point,
             folder,
             config: &config,
             leader_epoch: -1,
@@ -161,6 +167,7 @@ impl Found {
             folder,
             config: RwLock::new(Arc::new(config)),
             retiring: Mutex::default(),
+            next_horizon_ms: Mutex::default(),
             appender: Mutex::new(Appender {
                 producers: self.producers,
                 snapshot: self.snapshot,
@@ -192,6 +199,8 @@ struct Opening<'a> {
     config: &'a LogConfig,
     log_start: Offset,
     recovery_point: Offset,
+    /// Up to where offsets may be missing between batches: the cleaner leaves such holes.
+    exact_from: Offset,
     /// The newest that a batch bears.
     leader_epoch: i32,
     /// Segments that were read, and so may not be durable.
@@ -202,8 +211,12 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// `None` when there is no log yet.
     fn run(&mut self, topic_id: Uuid) -> Result<Option<Found>, LogError> {
-        let Some(names) = self.list()? else { return Ok(None) };
+        let Some(mut names) = self.list()? else { return Ok(None) };
         self.check_topic(&names, topic_id)?;
+        if self.finish_swaps(&names)? {
+            let listed = self.dir.disk().list(&self.folder);
+            names = listed.map_err(failed("list", &self.folder))?;
+        }
         let (past, bases) = self.bases(&names)?;
         if bases.is_empty() && self.log_start == Offset(0) {
             return Ok(None);

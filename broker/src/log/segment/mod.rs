@@ -2,6 +2,7 @@
 //!
 //! The indexes of a segment that is read or written often are in memory; those of older ones come
 //! from their files when someone asks, and are made anew from the log when the files do not fit.
+mod cleaned;
 pub mod read;
 
 use std::io;
@@ -38,6 +39,8 @@ struct State {
     contents: Contents,
     /// Absent until someone asks.
     indexes: Option<Indexes>,
+    /// Whether a cleaned segment has taken its name: then the files of that name are not its own.
+    is_replaced: bool,
     /// Log bytes since the last index entry.
     unindexed_bytes: u64,
     /// The last offset of the first batch with the latest timestamp.
@@ -114,8 +117,13 @@ impl Segment {
         contents: Contents,
         indexes: Option<Indexes>,
     ) -> Segment {
-        let state =
-            State { contents, indexes, unindexed_bytes: 0, latest_offset: contents.base_offset };
+        let state = State {
+            contents,
+            indexes,
+            is_replaced: false,
+            unindexed_bytes: 0,
+            latest_offset: contents.base_offset,
+        };
         Segment {
             disk: disk.clone(),
             folder: folder.to_owned(),
@@ -289,8 +297,12 @@ impl Segment {
         if let Some(indexes) = &self.read_state().indexes {
             return Ok(ask(indexes));
         }
-        let contents = self.contents();
-        let indexes = match self.load_indexes(&contents) {
+        let (contents, is_replaced) = {
+            let state = self.read_state();
+            (state.contents, state.is_replaced)
+        };
+        let loaded = if is_replaced { Ok(None) } else { self.load_indexes(&contents) };
+        let indexes = match loaded {
             Ok(Some(indexes)) => indexes,
             Ok(None) => self.rebuild_indexes(contents.base_offset)?,
             Err(source) => return Err(self.unreadable(source)),

@@ -273,3 +273,18 @@ fn offsets_that_do_not_ascend_make_the_rest_of_the_batch_unreadable() {
     assert!(matches!(world.run(), Pause::Empty));
     assert_eq!(world.counts(), (1, 1, 0, 12));
 }
+
+#[test]
+fn what_the_cleaner_took_out_of_a_batch_or_left_empty_is_skipped() {
+    use weir_protocol::records::thinning::{Thinning, emptied};
+    let full = batch(12, &[r#"{"id":1}"#, r#"{"id":2}"#, r#"{"id":3}"#]);
+    let mut thinning = Thinning::of(&full, DECOMPRESSED_BYTES_MAX).unwrap();
+    thinning.retain(|record| record.offset == Offset(13));
+    let thinned = thinning.finish(Some(9_000)).unwrap();
+    let mut world = world(&[], true);
+    world.push(thinned, BatchKind::Records);
+    world.push(emptied(&batch(17, &["gone", "gone"])), BatchKind::Records);
+    world.push(batch(19, &[r#"{"id":4}"#]), BatchKind::Records);
+    assert!(matches!(world.run(), Pause::Empty));
+    assert_eq!(world.counts(), (2, 0, 8, 20));
+}

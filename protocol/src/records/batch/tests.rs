@@ -92,7 +92,8 @@ proptest! {
         let batch = build(compression, &records);
         batch.check_crc().unwrap();
         let summary = batch.check_records(BYTES_MAX).unwrap();
-        prop_assert_eq!(summary.has_keyless, records.iter().any(|record| record.key.is_none()));
+        let keyless = records.iter().position(|record| record.key.is_none());
+        prop_assert_eq!(summary.first_keyless, keyless.map(|index| i32::try_from(index).unwrap()));
         let latest = records.iter().map(|record| record.timestamp_ms).max().unwrap().max(-1);
         prop_assert_eq!(summary.max_timestamp_ms, latest);
         prop_assert_eq!(batch.header().max_timestamp_ms, latest);
@@ -358,7 +359,12 @@ fn headers_that_cannot_be_are_refused() {
 #[test]
 fn a_walk_over_the_records_finds_what_is_wrong() {
     let whole = small(Compression::None);
-    let expected = RecordsSummary { max_timestamp_ms: 1100, has_keyless: true, count: 3 };
+    let expected = RecordsSummary {
+        max_timestamp_ms: 1100,
+        min_timestamp_ms: 900,
+        first_keyless: Some(1),
+        count: 3,
+    };
     assert_eq!(whole.check_records(BYTES_MAX), Ok(expected));
     let check = |position, bytes: &[u8]| patched(&whole, position, bytes).check_records(BYTES_MAX);
     // The header says two, four, or another last offset delta.

@@ -41,8 +41,8 @@ fn codes_and_names_are_kafkas() {
 
 #[test]
 fn gzip_may_have_several_members() {
-    let mut members = gzip(b"first ").unwrap();
-    members.extend(gzip(b"second").unwrap());
+    let mut members = gzip(None, b"first ").unwrap();
+    members.extend(gzip(None, b"second").unwrap());
     assert_eq!(Compression::Gzip.decompress(&members, 100).unwrap(), "first second");
 }
 
