@@ -6,6 +6,9 @@
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$clients/../.." && pwd)
 
+case " $* " in
+*" --broker kafka "* | *" --bootstrap "*) : "${WEIR_BIN:=none}" ;;
+esac
 if [ -z "${WEIR_BIN:-}" ]; then
     (cd "$root" && cargo build --release --locked --quiet --bin weir)
 fi
@@ -29,3 +32,8 @@ class_path() {
     fi
     echo "$name"
 }
+
+# Apache Kafka itself, whose jars `--broker kafka` needs.
+case " $* " in
+*" --broker kafka "*) KAFKA_CLASS_PATH=$(class_path "$clients/tools/pom.xml") && export KAFKA_CLASS_PATH ;;
+esac

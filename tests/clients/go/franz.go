@@ -52,7 +52,10 @@ func (f *franz) Partitions(topic string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return len(topics[topic].Partitions), topics[topic].Err
+	if detail, told := topics[topic]; told {
+		return len(detail.Partitions), detail.Err
+	}
+	return 0, kerr.UnknownTopicOrPartition
 }
 
 func (f *franz) Grow(topic string, total int) error {

@@ -3,7 +3,6 @@
 # WEIR_BIN, WEIR_CACHE, WEIR_RESULTS: see ../kit.sh. Arguments go to suite.py.
 set -euo pipefail
 source "$(dirname "$0")/../kit.sh"
-case " $* " in *" kafka "*) KAFKA_CLASS_PATH=$(class_path "$clients/tools/pom.xml") && export KAFKA_CLASS_PATH ;; esac
 export GOMODCACHE=$WEIR_CACHE/go-modules GOCACHE=$WEIR_CACHE/go-build GOFLAGS="-modcacherw -mod=readonly"
 (cd "$clients/go" && go build -o "$WEIR_CACHE/go-plot" .)
 python3 "$clients/go/suite.py" "$@"
