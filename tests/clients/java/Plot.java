@@ -263,8 +263,8 @@ public class Plot {
         fails(TopicExistsException.class, () -> create("errors", 1, Map.of()));
         fails(InvalidTopicException.class, () -> create("no good name!", 1, Map.of()));
         fails(UnknownTopicOrPartitionException.class,
-                () -> admin.describeTopics(List.of(PREFIX + "none")).allTopicNames().get());
-        fails(UnknownTopicOrPartitionException.class, () -> admin.deleteTopics(List.of(PREFIX + "none")).all().get());
+                () -> admin.describeTopics(List.of(PREFIX + "missing")).allTopicNames().get());
+        fails(UnknownTopicOrPartitionException.class, () -> admin.deleteTopics(List.of(PREFIX + "missing")).all().get());
     }
 
     // ---- What they are told with ----

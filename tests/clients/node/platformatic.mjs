@@ -1,5 +1,5 @@
 // @platformatic/kafka: the plot's face. It reads through groups alone, so each reading is a group of its own.
-import { createRequire } from 'node:module'
+import { readFileSync } from 'node:fs'
 import { Admin, ConfigResourceTypes, Consumer, FetchIsolationLevels, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
 
 export async function open(bootstrap) {
@@ -28,7 +28,7 @@ export async function open(bootstrap) {
 
   return {
     name: '@platformatic/kafka',
-    version: createRequire(import.meta.url)('@platformatic/kafka/package.json').version,
+    version: JSON.parse(readFileSync(new URL('./node_modules/@platformatic/kafka/package.json', import.meta.url))).version,
     code: codeOf,
 
     create: (topic, partitions, configs = {}) => admin.createTopics({
@@ -36,7 +36,11 @@ export async function open(bootstrap) {
     }),
     delete: topic => admin.deleteTopics({ topics: [topic] }),
     topics: () => admin.listTopics(),
-    grow: (name, count) => admin.createPartitions({ topics: [{ name, count, assignments: [] }] }),
+    async grow(name, count) {
+      const { brokers, topics } = await admin.metadata({ topics: [name] })
+      const added = Array.from({ length: count - topics.get(name).partitionsCount }, () => ({ brokerIds: [...brokers.keys()] }))
+      await admin.createPartitions({ topics: [{ name, count, assignments: added }] })
+    },
     partitions: async topic => (await admin.metadata({ topics: [topic], forceUpdate: true })).topics.get(topic).partitionsCount,
     async config(topic, name) {
       const asked = { resourceType: ConfigResourceTypes.TOPIC, resourceName: topic, configurationKeys: [name] }

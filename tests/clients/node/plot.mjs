@@ -143,7 +143,7 @@ const plot = {
     await fails(client, 10, () => client.write(topic, 0, large, 'none'), 'too large')
     await fails(client, 36, () => client.create(topic, 1), 'exists')
     await fails(client, 17, () => client.create('no good name!', 1), 'bad name')
-    await fails(client, 3, () => client.delete(`${prefix}none`), 'unknown topic')
+    await fails(client, 3, () => client.config(`${prefix}missing`, 'retention.ms'), 'unknown topic')
   },
 }
 

@@ -137,12 +137,12 @@ class Tools:
     def dump_log(self):
         logs = [log for log in Path(self.suite.broker.data).rglob("*.log") if log.parent.name == f"{TOPIC}-0"]
         holds(logs, "a segment of the topic")
-        told = self.run("kafka.tools.DumpLogSegments", "--files", logs[0], "--print-data-log", "--deep-iteration")
+        told = self.run("org.apache.kafka.tools.DumpLogSegments", "--files", logs[0], "--print-data-log", "--deep-iteration")
         holds(re.search(r"baseOffset: 0 .*isvalid: true", told), told)
         holds("payload: v" in told and "isvalid: false" not in told, told[-800:])
         index = logs[0].with_suffix(".index")
         if index.exists():
-            told = self.run("kafka.tools.DumpLogSegments", "--files", index)
+            told = self.run("org.apache.kafka.tools.DumpLogSegments", "--files", index)
             holds("Mismatches" not in told, told)
         return f"{told.count('offset: ')} records of {logs[0].name}"
 
@@ -190,7 +190,7 @@ class Tools:
         holds("Successfully completed" in told or "already" in told or "Valid replica already elected" in told, told)
 
     def reassign(self):
-        holds("No partition reassignments found." in self.tool("ReassignPartitionsCommand", "--list"), "none going on")
+        holds("No partition reassignments found." in self.tool("reassign.ReassignPartitionsCommand", "--list"), "none going on")
 
     def cluster(self):
         told = self.run("org.apache.kafka.tools.ClusterTool", "cluster-id", "--bootstrap-server", self.bootstrap)
