@@ -46,9 +46,11 @@ def main():
             kcat = None
         run_log_checks(checks, adapters, kcat)
         if weir:
+            from group_checks import run_group_checks
             from restart_checks import run_restart_checks
             from table_checks import run_table_checks
 
+            run_group_checks(checks, weir, adapters)
             run_table_checks(checks, weir, adapters, kcat)
             run_restart_checks(checks, weir, adapters[0])
         for adapter in adapters:

@@ -3,6 +3,8 @@
 mod client;
 mod configs;
 mod every_version;
+mod group_versions;
+mod groups;
 mod hostile;
 mod http;
 mod large_requests;
