@@ -86,7 +86,7 @@ class Connect:
     def distributed_worker(self):
         worker = self.properties("distributed", {
             **WORKER, "bootstrap.servers": self.suite.bootstrap, "listeners": f"http://127.0.0.1:{self.rest}",
-            "group.id": "connect", "exactly.once.source.support": "enabled", "session.timeout.ms": 6000,
+            "group.id": "connect", "exactly.once.source.support": os.environ.get("EOS", "enabled"), "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1000, "scheduled.rebalance.max.delay.ms": 1000,
             **{f"{what}.storage.topic": f"connect-{what}" for what in ("offset", "config", "status")},
             **{f"{what}.storage.replication.factor": 1 for what in ("offset", "config", "status")},
@@ -135,7 +135,7 @@ class Connect:
             "database.port": str(database.port), "database.user": "postgres", "database.password": "unused",
             "database.dbname": "postgres", "topic.prefix": "shop", "plugin.name": "pgoutput",
             "table.include.list": "public.items", "publication.autocreate.mode": "filtered", "tasks.max": "1",
-            "exactly.once.support": "required", "transaction.boundary": "poll",
+            "transaction.boundary": "poll",
         }  # fmt: skip
         asked = {"name": "items", "config": config}
         tail = lambda: self.tail("cli.ConnectDistributed")  # noqa: E731

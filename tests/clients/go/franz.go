@@ -206,6 +206,14 @@ func (m *franzMember) Close() error {
 	return <-m.ended
 }
 
+func (f *franz) GroupType(group string) (string, error) {
+	told, err := f.admin.DescribeConsumerGroups(patience(), group)
+	if err != nil || told[group].Err != nil {
+		return "classic", errors.Join(err, told[group].Err)
+	}
+	return "consumer", nil
+}
+
 func (f *franz) Committed(group, topic string, partitions int) (int64, error) {
 	offsets, err := f.admin.FetchOffsets(patience(), group)
 	sum := int64(0)

@@ -56,6 +56,7 @@ type Client interface {
 	Read(topic string, partition int, start int64, committedOnly bool) ([]Record, error)
 	OffsetAt(topic string, partition int, ms int64) (int64, error)
 	Join(group, topic, protocol string, seen func(Record)) (Member, error)
+	GroupType(group string) (string, error)
 	Committed(group, topic string, partitions int) (int64, error)
 	Transaction(id string) (Transaction, error)
 	Code(err error) int
@@ -274,6 +275,12 @@ func (plot Plot) group(protocol string) error {
 		}
 		written += 60
 		if err := until("records read", read.count, written); err != nil {
+			return err
+		}
+	}
+	if protocol == "consumer" {
+		// A client may quietly fall back to the classic protocol: the broker must know the group as the new kind.
+		if err := until("group's type", func() (any, error) { return plot.client.GroupType(group) }, "consumer"); err != nil {
 			return err
 		}
 	}

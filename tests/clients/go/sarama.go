@@ -29,12 +29,19 @@ func (s *saramaClient) config() *sarama.Config {
 	config.Version = sarama.MaxVersion
 	config.Producer.Return.Successes = true
 	config.Producer.RequiredAcks = sarama.WaitForAll
-	config.Producer.Idempotent = true
 	config.Producer.Partitioner = sarama.NewManualPartitioner
-	config.Net.MaxOpenRequests = 1
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	config.Consumer.Offsets.AutoCommit.Enable = false
+	config.Consumer.MaxWaitTime = 100 * time.Millisecond
 	config.Consumer.Group.Heartbeat.Interval = 500 * time.Millisecond
+	return config
+}
+
+// writing is the config of an idempotent producer, which must not have more than one request under way.
+func (s *saramaClient) writing() *sarama.Config {
+	config := s.config()
+	config.Producer.Idempotent = true
+	config.Net.MaxOpenRequests = 1
 	return config
 }
 
@@ -120,7 +127,7 @@ func firstOf(err error) error {
 }
 
 func (s *saramaClient) Write(topic string, partition int, records []Record, codec string) error {
-	config := s.config()
+	config := s.writing()
 	if err := config.Producer.Compression.UnmarshalText([]byte(codec)); err != nil {
 		return err
 	}
@@ -240,6 +247,8 @@ func (m *saramaMember) Close() error {
 	return <-m.ended
 }
 
+func (s *saramaClient) GroupType(string) (string, error) { return "", errUnsupported }
+
 func (s *saramaClient) Committed(group, topic string, partitions int) (int64, error) {
 	answer, err := s.admin.ListConsumerGroupOffsets(group, nil)
 	if err != nil {
@@ -255,7 +264,7 @@ func (s *saramaClient) Committed(group, topic string, partitions int) (int64, er
 type saramaTransaction struct{ producer sarama.SyncProducer }
 
 func (s *saramaClient) Transaction(id string) (Transaction, error) {
-	config := s.config()
+	config := s.writing()
 	config.Producer.Transaction.ID = id
 	producer, err := sarama.NewSyncProducer(s.bootstrap, config)
 	return saramaTransaction{producer}, err

@@ -234,6 +234,8 @@ func (m *segmentioMember) Close() error {
 	return <-m.ended
 }
 
+func (s *segmentio) GroupType(string) (string, error) { return "", errUnsupported }
+
 func (s *segmentio) Committed(group, topic string, partitions int) (int64, error) {
 	var all []int
 	for n := range partitions {
