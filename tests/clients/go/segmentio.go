@@ -65,7 +65,11 @@ func (s *segmentio) Config(topic, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return answer.Resources[0].ConfigEntries[0].ConfigValue, answer.Resources[0].Error
+	told := answer.Resources[0]
+	if len(told.ConfigEntries) == 0 {
+		return "", told.Error
+	}
+	return told.ConfigEntries[0].ConfigValue, told.Error
 }
 
 func (s *segmentio) SetConfig(topic, name, value string) error {
