@@ -213,10 +213,10 @@ impl Plot {
         }
         let consumer: BaseConsumer = config.create().map_err(said)?;
         consumer.subscribe(&[topic]).map_err(said)?;
-        let member = Member { assigned: Arc::default(), closing: Arc::default(), thread: None };
+        let mut member = Member { assigned: Arc::default(), closing: Arc::default(), thread: None };
         let (assigned, closing, seen) =
             (member.assigned.clone(), member.closing.clone(), seen.clone());
-        let thread = std::thread::spawn(move || {
+        member.thread = Some(std::thread::spawn(move || {
             while !closing.load(Ordering::SeqCst) {
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
                     seen.lock().unwrap().insert(
@@ -229,8 +229,8 @@ impl Plot {
                     Ordering::SeqCst,
                 );
             }
-        });
-        Ok(Member { thread: Some(thread), ..member })
+        }));
+        Ok(member)
     }
 
     fn committed(&self, group: &str, topic: &str, partitions: i32) -> i64 {
