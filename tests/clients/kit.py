@@ -88,7 +88,7 @@ class Suite:
             else:
                 print(line, end="", file=sys.stderr)
         code = process.wait()
-        if code or not said:
+        if code or not (said or self.options.only):
             self.say("FAIL", name, "-", "program", f"exit code {code} after {said} lines")
 
     def __exit__(self, kind, error, trace):

@@ -17,7 +17,7 @@ suite go/run.sh
 suite node/run.sh
 suite tools/run.sh
 suite streams/run.sh --kills 20
-suite connect/run.sh
+suite connect/run.sh --eos 1
 suite rust/run.sh
 printf '\n'
 python3 "$clients/matrix.py" "$WEIR_RESULTS" --jsonl "$WEIR_RESULTS/clients.json-lines" | tee "$WEIR_RESULTS/clients.md"
