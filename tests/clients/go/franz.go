@@ -33,6 +33,8 @@ func (f *franz) client(options ...kgo.Opt) (*kgo.Client, error) {
 
 func (f *franz) Module() string { return "github.com/twmb/franz-go" }
 
+func (f *franz) TellsNull() bool { return true }
+
 func (f *franz) Create(topic string, partitions int, configs map[string]string) error {
 	all := map[string]*string{}
 	for name, value := range configs {

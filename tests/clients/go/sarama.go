@@ -47,6 +47,8 @@ func (s *saramaClient) writing() *sarama.Config {
 
 func (s *saramaClient) Module() string { return "github.com/IBM/sarama" }
 
+func (s *saramaClient) TellsNull() bool { return true }
+
 func (s *saramaClient) Create(topic string, partitions int, configs map[string]string) error {
 	detail := &sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: 1, ConfigEntries: map[string]*string{}}
 	for name, value := range configs {

@@ -20,6 +20,8 @@ func newSegmentio(bootstrap string) Client {
 
 func (s *segmentio) Module() string { return "github.com/segmentio/kafka-go" }
 
+func (s *segmentio) TellsNull() bool { return false }
+
 func (s *segmentio) Create(topic string, partitions int, configs map[string]string) error {
 	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}
 	for name, value := range configs {
