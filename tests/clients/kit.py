@@ -41,7 +41,7 @@ class Suite:
     def __enter__(self):
         if not self.options.bootstrap:
             if self.options.broker == "kafka":
-                from kafka import Kafka
+                from apache_kafka import Kafka
 
                 self.broker = Kafka(os.environ["KAFKA_CLASS_PATH"])
             else:

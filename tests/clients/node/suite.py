@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kit import Suite, arguments
 
-NO_PREBUILT = "its installation downloads a librdkafka that others built, or builds one: see nightly.sh"
+NO_PREBUILT = "its native part is no registry package: the installation downloads it, or builds librdkafka, which failed"
 
 with Suite("node", arguments()) as suite:
     modules = Path(os.environ["NODE_MODULES_FOLDER"])
