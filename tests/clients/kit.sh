@@ -1,0 +1,39 @@
+# Sourced by each suite's run.sh: the program under test and the folder that keeps what is installed.
+#
+#   WEIR_BIN      the program under test; if unset, `cargo build --release --locked` builds it
+#   WEIR_CACHE    folder that keeps the clients from one run to the next; if unset, a temporary one
+#   WEIR_RESULTS  folder that takes a file of JSON lines from each suite, for matrix.py; if unset, none
+clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$clients/../.." && pwd)
+
+case " $* " in
+*" --broker kafka "* | *" --bootstrap "*) : "${WEIR_BIN:=none}" ;;
+esac
+if [ -z "${WEIR_BIN:-}" ]; then
+    (cd "$root" && cargo build --release --locked --quiet --bin weir)
+fi
+if [ -z "${WEIR_CACHE:-}" ]; then
+    WEIR_CACHE=$(mktemp -d)
+    trap 'rm -rf "$WEIR_CACHE"' EXIT
+fi
+mkdir -p "$WEIR_CACHE"
+WEIR_CACHE=$(cd "$WEIR_CACHE" && pwd)
+export WEIR_CACHE PYTHONPATH=$clients PYTHONDONTWRITEBYTECODE=1
+
+# class_path <pom.xml> [-Dname=value...]: the file with the class path that Maven resolves, made once.
+class_path() {
+    local pom=$1 name
+    shift
+    name=$WEIR_CACHE/class-path-$({ cat "$pom"; printf '%s\n' "$@"; } | sha256sum | cut -c1-12)
+    if [ ! -e "$name" ]; then
+        mvn -B -q -f "$pom" "$@" -Dmaven.repo.local="$WEIR_CACHE/m2" -Dmdep.outputFile="$name.new" \
+            dependency:build-classpath >&2
+        mv "$name.new" "$name"
+    fi
+    echo "$name"
+}
+
+# Apache Kafka itself, whose jars `--broker kafka` needs.
+case " $* " in
+*" --broker kafka "*) KAFKA_CLASS_PATH=$(class_path "$clients/tools/pom.xml") && export KAFKA_CLASS_PATH ;;
+esac
