@@ -6,6 +6,7 @@ mod bad_input;
 mod command_line;
 mod commit;
 mod disk_faults;
+mod history;
 mod kill;
 mod kit;
 mod power_loss;
