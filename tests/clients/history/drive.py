@@ -1,9 +1,9 @@
 """Clients work while the broker is killed, paused and restarted; then their history is checked.
 
-    drive.py [--kills N] [--minutes M] [--seed S] [--folder F]
+    drive.py [--kills N] [--minutes M] [--seed S] [--folder F] [--damage]
 
-It ends with 0 if no rule is broken. The folder, which holds the history and the broker's log, is kept
-if one is.
+It ends with 0 if no rule is broken; with --damage, which loses records on purpose, if one is. The folder,
+which holds the history and the broker's log, is kept where it was named, and after a failure.
 """
 
 import argparse
@@ -21,14 +21,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition  # noqa: E402
+from confluent_kafka import Consumer, KafkaException, TopicPartition  # noqa: E402
 from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402
 from diary import Diary  # noqa: E402
 from weir import binary, free_port  # noqa: E402
 
 PARTITIONS = 3
-# How many processes of each kind.
-PYTHON_ROLES = {"idempotent": 2, "once": 1, "assigned": 2, "group": 3, "prober": 1}
+DAMAGED_BYTES = 50_000
+# How many processes of each kind. There are no more members of a group than partitions: each has work.
+PYTHON_ROLES = {"idempotent": 2, "once": 1, "assigned": 2, "group": 2, "prober": 1}
 JAVA_ROLES = {"producer": 1, "group": 1}
 
 
@@ -75,12 +76,14 @@ class Broker:
 class Crew:
     """The processes of the clients, by role and number."""
 
-    def __init__(self, options, folder, broker, topics, transactions):
+    def __init__(self, options, folder, broker, topics):
         self.options, self.folder, self.broker, self.topics = options, folder, broker, topics
-        self.lives, self.running, self.old = {}, {}, []
+        self.members, self.lives, self.running, self.old = [], {}, {}, []
+
+    def hire(self, transactions):
         roles = PYTHON_ROLES | ({"transactions": 2} if transactions else {})
         self.members = [("python", role, n) for role, count in roles.items() for n in range(count)]
-        if options.java:
+        if self.options.java:
             java = JAVA_ROLES | ({"transactions": 1} if transactions else {})
             # Numbers of their own: one transactional id has one owner.
             self.members += [("java", role, 100 + n) for role, count in java.items() for n in range(count)]
@@ -149,6 +152,8 @@ def faults(options, chance, broker, crew, diary):
             diary.note("kill", "ok")
             broker.end(signal.SIGKILL)
             kills += 1
+            if options.damage:
+                damage(broker.folder, chance)
             if chance.random() < 0.2:
                 time.sleep(chance.uniform(0, 2))
             broker.start()
@@ -171,7 +176,7 @@ def faults(options, chance, broker, crew, diary):
 
 def drain(broker, topics, diary, group):
     """Waits until the group has committed all that there is."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 2})
     places = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
     deadline, left = time.monotonic() + 60, places
     while left and time.monotonic() < deadline:
@@ -189,18 +194,26 @@ def drain(broker, topics, diary, group):
         diary.note("drained", "ok", group=group, tp=f"{p.topic}-{p.partition}")
 
 
-def has_transactions(bootstrap):
-    probe = Producer({"bootstrap.servers": bootstrap, "transactional.id": "probe", "log_level": 0})
-    try:
-        probe.init_transactions(5)
-        probe.begin_transaction()
-        probe.produce("output", b"", partition=0)
-        probe.flush(5)
-        probe.abort_transaction(5)
-        return True
-    except KafkaException as error:
-        print(f"WITHOUT transactions: {error}", flush=True)
-        return False
+def has_transactions(crew):
+    crew.members = [("python", "probe", 0)]
+    crew.start(crew.members[0])
+    code = crew.running.pop(crew.members[0]).wait(60)
+    print("with transactions" if code == 0 else "WITHOUT transactions: the broker has none", flush=True)
+    return code == 0
+
+
+def damage(folder, chance):
+    """A fault that a broker must not have: the last records of a partition are lost with its process."""
+    logs = [log for log in folder.glob("data/**/*.log") if log.stat().st_size and "input-" in str(log)]
+    chance.shuffle(logs)
+    for log in logs:
+        with open(log, "r+b") as file:
+            end = len(file.read().rstrip(b"\0"))
+            # The very last ones may not have been acknowledged: some more go.
+            if end > 2 * DAMAGED_BYTES:
+                file.seek(end - DAMAGED_BYTES)
+                file.write(bytes(DAMAGED_BYTES))
+                return
 
 
 def run(options, folder):
@@ -208,11 +221,12 @@ def run(options, folder):
     broker = Broker(folder)
     broker.start()
     topics = ["input", "output"]
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 2})
     for created in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics]).values():
         created.result()
     diary = Diary(folder, "driver")
-    crew = Crew(options, folder, broker, topics, has_transactions(broker.bootstrap))
+    crew = Crew(options, folder, broker, topics)
+    crew.hire(has_transactions(crew))
     crew.start_all()
     try:
         time.sleep(3)
@@ -242,6 +256,7 @@ def main():
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--checker", default=os.environ.get("WEIR_HISTORY_CHECK"), required=False)
     parser.add_argument("--java", default=os.environ.get("WEIR_HISTORY_JAVA"), help="class path of the Java worker")
+    parser.add_argument("--damage", action="store_true", help="lose records on purpose: the check must fail")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="weir-history-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -253,6 +268,9 @@ def main():
     if "panicked at" in (folder / "broker.log").read_text("utf-8", "replace"):
         print(f"the broker panicked: see {folder}/broker.log")
         code = code or 1
+    if options.damage:
+        print("the damage was found" if code == 1 else "FAILED: the damage was not found")
+        code = int(code != 1)
     if code == 0 and options.folder is None:
         shutil.rmtree(folder)
     elif code:

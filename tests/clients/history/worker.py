@@ -6,7 +6,7 @@ import signal
 import time
 
 from confluent_kafka import (
-    OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition,
+    OFFSET_BEGINNING, OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from diary import Diary, identity_of, payload, place
@@ -269,6 +269,9 @@ class Worker:
                     offset = answer.result().offset
                 except KafkaException:
                     continue
+                # librdkafka's word for a partition whose leader went away meanwhile.
+                if offset == OFFSET_INVALID:
+                    continue
                 self.diary.note(
                     "list_offsets", "ok", tp=place(tp.topic, tp.partition), began=began, **{name: offset}
                 )
@@ -286,6 +289,13 @@ class Worker:
             if tp.error is None and tp.offset >= 0:
                 name = place(tp.topic, tp.partition)
                 self.diary.note("committed", "ok", tp=name, group="readers", offset=tp.offset)
+
+    def probe(self):
+        """Ends well if the broker has transactions."""
+        producer = Producer(self.settings(transactional_id="probe"))
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        producer.abort_transaction(10)
 
     # The last read.
 
