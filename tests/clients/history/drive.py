@@ -27,7 +27,7 @@ from diary import Diary  # noqa: E402
 from weir import binary, free_port  # noqa: E402
 
 PARTITIONS = 3
-DAMAGED_BYTES = 50_000
+DAMAGED_BYTES_MAX = 50_000
 # How many processes of each kind. There are no more members of a group than partitions: each has work.
 PYTHON_ROLES = {"idempotent": 2, "once": 1, "assigned": 2, "group": 2, "prober": 1}
 JAVA_ROLES = {"producer": 1, "group": 1}
@@ -210,9 +210,10 @@ def damage(folder, chance):
         with open(log, "r+b") as file:
             end = len(file.read().rstrip(b"\0"))
             # The very last ones may not have been acknowledged: some more go.
-            if end > 2 * DAMAGED_BYTES:
-                file.seek(end - DAMAGED_BYTES)
-                file.write(bytes(DAMAGED_BYTES))
+            if end > 1000:
+                lost = min(end // 2, DAMAGED_BYTES_MAX)
+                file.seek(end - lost)
+                file.write(bytes(lost))
                 return
 
 
