@@ -146,7 +146,7 @@ class Crew:
 def faults(options, chance, broker, crew, diary):
     kills, began = 0, time.monotonic()
     while kills < options.kills and time.monotonic() - began < options.minutes * 60:
-        time.sleep(chance.uniform(0.2, 2.5))
+        time.sleep(chance.uniform(0.2, 1.8))
         draw = chance.random()
         if draw < 0.75:
             diary.note("kill", "ok")
