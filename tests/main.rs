@@ -7,6 +7,7 @@ mod cleaning;
 mod command_line;
 mod commit;
 mod disk_faults;
+mod history;
 mod kill;
 mod kit;
 mod power_loss;

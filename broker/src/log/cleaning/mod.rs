@@ -28,11 +28,12 @@ use crate::disk::growing_file::GrowError;
 use crate::log::cleaning::choice::{Bounds, Dirt, SegmentView, dirt, groups};
 use crate::log::cleaning::newest::Newest;
 use crate::log::cleaning::survival::{Fate, Knowledge, Place, Survival, learn};
-use crate::log::cleaning::transactions::{Transactions, marker};
+use crate::log::cleaning::transactions::Transactions;
 use crate::log::dir::failed;
 use crate::log::error::{LogError, ReadError};
 use crate::log::segment::Segment;
 use crate::log::{Log, names};
+use weir_protocol::records::control::marker_of as marker;
 
 /// Why a cleaning ended before its time. The log is as it was, or cleaned in its older part.
 #[derive(Debug, thiserror::Error)]

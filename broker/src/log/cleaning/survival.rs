@@ -14,7 +14,8 @@ use weir_protocol::records::thinning::{Candidate, Thinning, emptied};
 use weir_protocol::records::{BatchError, Offset};
 
 use crate::log::cleaning::newest::Newest;
-use crate::log::cleaning::transactions::{Marker, Transactions, marker};
+use crate::log::cleaning::transactions::Transactions;
+use weir_protocol::records::control::{Marker, marker_of as marker};
 
 /// The most that the records of one batch may decompress to: what was taken before the topic was
 /// compacted may be larger than what is taken since.

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Clients of librdkafka and Java under kill -9, pauses and restarts of the broker; then their history is
+# checked. Arguments go to drive.py: `--kills N`, `--minutes M`, `--seed S`.
+#
+#   WEIR_BIN      the program under test; if unset, `cargo build --release --locked` builds it
+#   WEIR_CACHE    folder that keeps the venv and the Java classes; if unset, a temporary one
+#
+# Without a JDK and Maven the Java clients stay away, and it says so.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+
+if [ -z "${WEIR_BIN:-}" ]; then
+    (cd "$root" && cargo build --release --locked --quiet --bin weir)
+fi
+if [ -z "${WEIR_HISTORY_CHECK:-}" ]; then
+    (cd "$root" && cargo build --release --locked --quiet --example history-check)
+    WEIR_HISTORY_CHECK=${CARGO_TARGET_DIR:-$root/target}/release/examples/history-check
+    export WEIR_HISTORY_CHECK
+fi
+if [ -n "${WEIR_CACHE:-}" ]; then
+    mkdir -p "$WEIR_CACHE"
+    cache=$(cd "$WEIR_CACHE" && pwd)
+else
+    cache=$(mktemp -d)
+    trap 'rm -rf "$cache"' EXIT
+fi
+venv=$cache/clients-$(sha256sum "$here/../requirements.txt" | cut -c1-12)
+if [ ! -e "$venv/complete" ]; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/../requirements.txt"
+    touch "$venv/complete"
+fi
+if command -v javac >/dev/null && command -v mvn >/dev/null; then
+    java=$cache/history-$(cat "$here/pom.xml" "$here/HistoryWorker.java" | sha256sum | cut -c1-12)
+    if [ ! -e "$java/complete" ]; then
+        mkdir -p "$java"
+        mvn --quiet --batch-mode -f "$here/pom.xml" dependency:build-classpath "-Dmdep.outputFile=$java/path"
+        javac -nowarn -cp "$(cat "$java/path")" -d "$java" "$here/HistoryWorker.java"
+        touch "$java/complete"
+    fi
+    WEIR_HISTORY_JAVA=$java:$(cat "$java/path")
+    export WEIR_HISTORY_JAVA
+else
+    echo "WITHOUT Java clients: javac or mvn is missing"
+fi
+PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/drive.py" "$@"
