@@ -3,9 +3,12 @@
 //! Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do),
 //! 2 wrong usage, 3 `table verify` found that table and log differ.
 
+mod consume;
 mod demo;
 mod failure;
+mod group;
 mod print;
+mod produce;
 mod serve;
 mod table;
 mod topic;
@@ -31,6 +34,9 @@ Examples:
   weir up                          broker and compactor in one process, data under ./data
   weir topic create orders --config table.enabled=true --config table.primary.key=id
                                    JSON records of this topic become rows of a table
+  weir produce orders < lines      each line is a record
+  weir consume orders --exit       and prints them again
+  weir group describe billing      how far a consumer group has read, and what is left
   weir table list                  which tables there are
   weir table read default.orders   the rows of one
 
@@ -49,6 +55,13 @@ enum Command {
     /// Create and change topics; a topic's configs make it a table.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// Send lines of standard input as records.
+    Produce(produce::Produce),
+    /// Print the records of a topic, alone or as a member of a group.
+    Consume(consume::Consume),
+    /// Look at consumer groups, and move or forget their offsets.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Look at tables: list, describe, read, verify.
     #[command(subcommand)]
     Table(table::TableCommand),
@@ -59,7 +72,7 @@ fn main() -> ExitCode {
     // Services log what an operator needs; a command that prints an answer logs only troubles.
     let level = match cli.command {
         Command::Up(_) | Command::Broker(_) | Command::Compactor(_) => "info",
-        Command::Demo(_) | Command::Topic(_) | Command::Table(_) => "warn",
+        _ => "warn",
     };
     let asked = std::env::var("WEIR_LOG").unwrap_or_else(|_| level.to_owned());
     let filter = match tracing_subscriber::EnvFilter::try_new(&asked) {
@@ -91,6 +104,9 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Broker(arguments) => serve::broker(&arguments).await?,
         Command::Compactor(arguments) => serve::compactor(&arguments).await?,
         Command::Topic(command) => topic::run(command).await?,
+        Command::Produce(produce) => produce::run(produce).await?,
+        Command::Consume(consume) => consume::run(consume).await?,
+        Command::Group(command) => group::run(command).await?,
         Command::Table(command) => return table::run(command).await,
     }
     Ok(ExitCode::SUCCESS)

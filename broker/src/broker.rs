@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::group::coordinator::Groups;
 use crate::group::offsets::Offsets;
 use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
@@ -22,9 +23,11 @@ pub struct Broker {
     /// The name of the cluster, made once per data directory.
     pub cluster_id: StrBytes,
     /// The topics.
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
     /// The committed offsets.
     pub offsets: Offsets,
+    /// The groups.
+    pub groups: Arc<Groups>,
     /// Where producer ids come from.
     pub producer_ids: ProducerIds,
     /// The log directory of all partitions.
@@ -115,6 +118,7 @@ impl Broker {
             }
         }
         gauges.producers.set(producers);
+        self.refresh_groups();
         for (key, committed) in self.offsets.all() {
             let index = key.partition.to_string();
             let labels = [key.group.as_str(), key.topic.as_str(), index.as_str()];
@@ -124,6 +128,19 @@ impl Broker {
                 let lag = partition.ends().high_watermark.0.saturating_sub(committed.offset);
                 gauges.group_lag.with_label_values(&labels).set(lag.max(0));
             }
+        }
+    }
+
+    fn refresh_groups(&self) {
+        let gauges = &self.metrics.gauges;
+        let groups = self.groups.list();
+        gauges.groups.set(groups.len() as i64);
+        gauges.groups_by_state.reset();
+        gauges.group_members.reset();
+        gauges.rebalances.set(i64::try_from(self.groups.rebalance_count()).unwrap_or(i64::MAX));
+        for (name, state, _, members) in groups {
+            gauges.groups_by_state.with_label_values(&[state.name()]).inc();
+            gauges.group_members.with_label_values(&[name.as_str()]).set(members as i64);
         }
     }
 }

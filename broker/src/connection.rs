@@ -94,6 +94,7 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let metrics = broker.metrics.clone();
+    let caller = Arc::new(Caller { host: format!("/{}", peer.ip()), ..Caller::clone(&caller) });
     let mut connection = Connection::new(broker, caller, stream);
     match connection.run(stop).await {
         Ending::Hostile(reason) => {

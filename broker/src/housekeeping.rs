@@ -1,4 +1,4 @@
-//! One loop, one tick: retention, forgotten offsets, the size of the internal topic.
+//! One loop, one tick: retention, and what groups have left behind.
 //!
 //! A topic that is a table loses nothing that its table has not folded: what lies at or above the
 //! offset that the compactor's group committed stays, and everything stays while it has committed
@@ -12,14 +12,14 @@ use weir_protocol::records::Offset;
 use crate::broker::Broker;
 use crate::catalog::Topic;
 use crate::catalog::names::CONSUMER_OFFSETS;
+use crate::group::expiry::expire;
+use crate::group::rewrite::rewrite_if_large;
 use crate::partition::Partition;
 
 /// The group in which the compactor commits what it has folded.
 pub const COMPACTOR_GROUP: &str = "weir-compactor";
 /// The first look comes after this at the latest, as in Kafka.
 const FIRST_LOOK_MS: i64 = 30_000;
-/// The internal topic is rewritten when it is this many times larger than a segment of it.
-const REWRITE_SEGMENTS: u64 = 2;
 
 /// Runs until it is dropped.
 pub async fn run(broker: Arc<Broker>) {
@@ -103,19 +103,17 @@ pub fn keep_from(
     Some(keep_from)
 }
 
-async fn keep_offsets(broker: &Broker) {
-    let now_ms = broker.clock.now_ms();
-    match broker.offsets.expire(&broker.catalog, &broker.config, now_ms).await {
+/// Forgets offsets and groups that nobody has needed for too long, and those of topics that are
+/// gone: a crash may have come between deleting a topic and forgetting what was committed for it.
+pub async fn keep_offsets(broker: &Broker) {
+    let Broker { offsets, groups, catalog, config, .. } = broker;
+    match expire(offsets, groups, catalog, config, broker.clock.now_ms()).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "committed offsets expired"),
         Err(error) => tracing::error!(%error, "committed offsets cannot be expired"),
     }
-    let Some(topic) = broker.catalog.topic(CONSUMER_OFFSETS) else { return };
-    let segment_bytes = u64::from(topic.config.log.segment_bytes);
-    let is_large = |p: &Arc<Partition>| p.size_bytes() > REWRITE_SEGMENTS * segment_bytes;
-    if topic.partitions.iter().any(is_large)
-        && let Err(error) = broker.offsets.rewrite(&topic, now_ms).await
-    {
+    let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return };
+    if let Err(error) = rewrite_if_large(&topic, offsets, groups, broker.clock.now_ms()).await {
         tracing::error!(%error, "{CONSUMER_OFFSETS} cannot be rewritten");
     }
 }

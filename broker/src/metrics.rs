@@ -82,6 +82,14 @@ pub struct Gauges {
     pub group_lag: IntGaugeVec,
     /// `weir_producers`
     pub producers: IntGauge,
+    /// Groups that members have joined.
+    pub groups: IntGauge,
+    /// The same by state.
+    pub groups_by_state: IntGaugeVec,
+    /// Members by group.
+    pub group_members: IntGaugeVec,
+    /// Generations that were begun.
+    pub rebalances: IntGauge,
 }
 
 struct Maker<'a>(&'a Registry);
@@ -166,6 +174,24 @@ impl Gauges {
                 "kafka_consumergroup_lag",
                 "Records between a group's offset and the newest durable one.",
                 GROUP,
+            )?,
+            groups: make.gauge(
+                "kafka_coordinator_group_groupmetadatamanager_numgroups",
+                "Groups that members have joined.",
+            )?,
+            groups_by_state: make.gauges(
+                "weir_groups",
+                "Groups that members have joined, by state.",
+                &["state"],
+            )?,
+            group_members: make.gauges(
+                "kafka_consumergroup_members",
+                "Members of a group.",
+                &["consumergroup"],
+            )?,
+            rebalances: make.gauge(
+                "kafka_coordinator_group_completed_rebalance_count",
+                "Generations of groups that were begun since the start.",
             )?,
             producers: make.gauge("weir_producers", "Idempotent producers that are remembered.")?,
         })

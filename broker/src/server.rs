@@ -40,7 +40,7 @@ pub async fn bind(config: &Config, wanted: &Listener) -> io::Result<Bound> {
     // Port 0 took a free one: that is the one to tell.
     let port = if told.port == 0 { address.port() } else { told.port };
     let endpoint = Endpoint { host: StrBytes::from_string(told.host), port };
-    Ok(Bound { listener, address, caller: Arc::new(Caller { endpoint }) })
+    Ok(Bound { listener, address, caller: Arc::new(Caller { endpoint, host: String::new() }) })
 }
 
 /// How many connections there are, in all and by address.

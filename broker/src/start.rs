@@ -18,14 +18,14 @@ use crate::config::Config;
 use crate::config::setting::ConfigError;
 use crate::disk::Disk;
 use crate::disk::os::{OpenError, OsDisk};
-use crate::group::offsets::Offsets;
+use crate::group::coordinator::Groups;
 use crate::log::dir::LogDir;
 use crate::log::dir::options::{Durability, LogDirOptions, ReadMode};
 use crate::log::error::{LogError, ReadError};
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::server::{self, Bound, Server};
-use crate::{admin, housekeeping};
+use crate::{admin, group, housekeeping};
 
 /// Why a broker does not start; one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,7 @@ pub struct RunningBroker {
     http_stop: oneshot::Sender<()>,
     housekeeping: JoinHandle<()>,
     cleaner: Cleaner,
+    groups: JoinHandle<()>,
 }
 
 impl RunningBroker {
@@ -137,10 +138,7 @@ impl RunningBroker {
         let opened = tokio::task::spawn_blocking(move || open(config)).await;
         let broker = opened.map_err(|_| StartError::Panic { directory })??;
         // A crash may have come between deleting a topic and forgetting its offsets.
-        let now_ms = broker.clock.now_ms();
-        if let Err(error) = broker.offsets.expire(&broker.catalog, &broker.config, now_ms).await {
-            tracing::error!(%error, "expired offsets cannot be forgotten");
-        }
+        housekeeping::keep_offsets(&broker).await;
         let cleaner = Cleaner::start(&broker).map_err(StartError::Cleaner)?;
         let (http_stop, stop) = oneshot::channel();
         Ok(Self {
@@ -151,6 +149,7 @@ impl RunningBroker {
             http_stop,
             housekeeping: tokio::spawn(housekeeping::run(broker.clone())),
             cleaner,
+            groups: tokio::spawn(broker.groups.clone().run()),
             broker,
         })
     }
@@ -169,8 +168,10 @@ impl RunningBroker {
     pub async fn stop(self) -> Result<(), StopError> {
         self.server.stop().await;
         self.housekeeping.abort();
+        self.groups.abort();
         // It was aborted, or had panicked and told so.
         let _ = self.housekeeping.await;
+        let _ = self.groups.await;
         let _ = self.http_stop.send(());
         // An HTTP client that keeps its connection must not keep the broker.
         let abort = self.http.abort_handle();
@@ -236,16 +237,19 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     metrics.register(Box::new(counters.failed.clone()))?;
     let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
-    let offsets = Offsets::open(&catalog)
+    let catalog = Arc::new(catalog);
+    let (offsets, stored) = group::open(&catalog)
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory, source })?;
+    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored));
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     Ok(Arc::new(Broker {
         config,
         cluster_id,
         catalog,
         offsets,
+        groups,
         producer_ids,
         logs,
         metrics,

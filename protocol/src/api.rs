@@ -87,6 +87,17 @@ const fn row(
     }
 }
 
+/// An API whose strings are never compact.
+const fn not_flexible(
+    key: i16,
+    name: &'static str,
+    min: i16,
+    max: i16,
+    operation: Operation,
+) -> ApiRow {
+    ApiRow { flexible_from: None, ..row(key, name, min, max, 0, operation) }
+}
+
 /// All that is served, by key.
 #[rustfmt::skip]
 pub const APIS: &[ApiRow] = &[
@@ -98,6 +109,12 @@ pub const APIS: &[ApiRow] = &[
     row(8,  "OffsetCommit",             2, 9,  8,  Operation::Read),
     row(9,  "OffsetFetch",              1, 9,  6,  Operation::Describe),
     row(10, "FindCoordinator",          0, 6,  3,  Operation::Describe),
+    row(11, "JoinGroup",                0, 9,  6,  Operation::Read),
+    row(12, "Heartbeat",                0, 4,  4,  Operation::Read),
+    row(13, "LeaveGroup",               0, 5,  4,  Operation::Read),
+    row(14, "SyncGroup",                0, 5,  4,  Operation::Read),
+    row(15, "DescribeGroups",           0, 6,  5,  Operation::Describe),
+    row(16, "ListGroups",               0, 5,  3,  Operation::Describe),
     row(18, "ApiVersions",              0, 4,  3,  Operation::Any),
     row(19, "CreateTopics",             2, 7,  5,  Operation::Create),
     row(20, "DeleteTopics",             1, 6,  4,  Operation::Delete),
@@ -107,7 +124,9 @@ pub const APIS: &[ApiRow] = &[
     row(32, "DescribeConfigs",          1, 4,  4,  Operation::DescribeConfigs),
     row(33, "AlterConfigs",             0, 2,  2,  Operation::AlterConfigs),
     row(37, "CreatePartitions",         0, 3,  2,  Operation::Alter),
+    row(42, "DeleteGroups",             0, 2,  2,  Operation::Delete),
     row(44, "IncrementalAlterConfigs",  0, 1,  1,  Operation::AlterConfigs),
+    not_flexible(47, "OffsetDelete",    0, 0,      Operation::Delete),
     row(60, "DescribeCluster",          0, 2,  0,  Operation::Describe),
     row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
 ];

@@ -5,6 +5,8 @@
 //! fixed size are listed by their size only. `or_null` marks what the codec takes as null, in every
 //! version: what a null means, and whether it may stand there, is the handler's to answer.
 
+mod group;
+
 /// A struct: its fields in wire order. In flexible versions tagged fields follow.
 pub type Shape = &'static [Field];
 
@@ -127,9 +129,15 @@ pub fn of(api_key: i16) -> Option<Shape> {
         1 => FETCH,
         2 => LIST_OFFSETS,
         3 => METADATA,
-        8 => OFFSET_COMMIT,
-        9 => OFFSET_FETCH,
+        8 => group::OFFSET_COMMIT,
+        9 => group::OFFSET_FETCH,
         10 => FIND_COORDINATOR,
+        11 => group::JOIN_GROUP,
+        12 => group::HEARTBEAT,
+        13 => group::LEAVE_GROUP,
+        14 => group::SYNC_GROUP,
+        15 => group::DESCRIBE_GROUPS,
+        16 => group::LIST_GROUPS,
         18 => API_VERSIONS,
         19 => CREATE_TOPICS,
         20 => DELETE_TOPICS,
@@ -139,7 +147,9 @@ pub fn of(api_key: i16) -> Option<Shape> {
         32 => DESCRIBE_CONFIGS,
         33 => ALTER_CONFIGS,
         37 => CREATE_PARTITIONS,
+        42 => group::DELETE_GROUPS,
         44 => INCREMENTAL_ALTER_CONFIGS,
+        47 => group::OFFSET_DELETE,
         60 => DESCRIBE_CLUSTER,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
@@ -212,35 +222,6 @@ const METADATA: Shape = &[
     flag("include_cluster_authorized_operations").since(8).until(10),
     flag("include_topic_authorized_operations").since(8),
 ];
-
-const OFFSET_COMMIT: Shape = &[
-    string("group_id"),
-    int32("generation_id_or_member_epoch"),
-    string("member_id"),
-    string("group_instance_id").or_null().since(7),
-    int64("retention_time_ms").until(4),
-    structs("topics", &[string("name"), structs("partitions", OFFSET_COMMIT_PARTITION)]),
-];
-const OFFSET_COMMIT_PARTITION: Shape = &[
-    int32("partition_index"),
-    int64("committed_offset"),
-    int32("committed_leader_epoch").since(6),
-    string("committed_metadata").or_null(),
-];
-
-const OFFSET_FETCH: Shape = &[
-    string("group_id").until(7),
-    structs("topics", OFFSET_FETCH_TOPIC).or_null().until(7),
-    structs("groups", OFFSET_FETCH_GROUP).since(8),
-    flag("require_stable").since(7),
-];
-const OFFSET_FETCH_GROUP: Shape = &[
-    string("group_id"),
-    string("member_id").or_null().since(9),
-    int32("member_epoch").since(9),
-    structs("topics", OFFSET_FETCH_TOPIC).or_null(),
-];
-const OFFSET_FETCH_TOPIC: Shape = &[string("name"), int32s("partition_indexes")];
 
 const FIND_COORDINATOR: Shape =
     &[string("key").until(3), int8("key_type").since(1), strings("coordinator_keys").since(4)];

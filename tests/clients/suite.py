@@ -47,9 +47,11 @@ def main():
         run_log_checks(checks, adapters, kcat)
         if weir:
             from compaction_checks import run_compaction_checks
+            from group_checks import run_group_checks
             from restart_checks import run_restart_checks
             from table_checks import run_table_checks
 
+            run_group_checks(checks, weir, adapters)
             run_table_checks(checks, weir, adapters, kcat)
             run_compaction_checks(checks, adapters)
             run_restart_checks(checks, weir, adapters[0])

@@ -39,6 +39,7 @@ class Weir:
             "--http", f"127.0.0.1:{self.http_port}",
             "--compactor-http", f"127.0.0.1:{self.compactor_port}",
             "--override", "log.cleaner.backoff.ms=200",
+            "--override", "group.initial.rebalance.delay.ms=200",
         ]  # fmt: skip
         self.log = open(self.directory / "weir.log", "ab")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)

@@ -20,7 +20,7 @@ use crate::broker::Broker;
 use crate::catalog::Topic;
 use crate::catalog::error::CatalogError;
 use crate::catalog::names::{CONSUMER_OFFSETS, check_name};
-use crate::group::offsets::internal_topic;
+use crate::group::internal::internal_topic;
 
 /// What one may do with the cluster when everybody may do everything, as Kafka's bits.
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;

@@ -10,21 +10,31 @@ pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod sync_group;
+
+mod group_routes;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -48,6 +58,8 @@ use crate::broker::{Broker, Endpoint};
 pub struct Caller {
     /// What this client is to be told to dial.
     pub endpoint: Endpoint,
+    /// Where it comes from, as Kafka writes it: a slash and the address.
+    pub host: String,
 }
 
 /// What a request comes to.
@@ -142,10 +154,6 @@ fn dispatch(
             }
             reply(head, &metadata::answer(broker, caller, &request, version))
         }
-        ApiKey::OffsetFetch => {
-            let request = decode(head, body)?;
-            return Ok(later(head, offset_fetch::answer(broker.clone(), request, version)));
-        }
         ApiKey::FindCoordinator => {
             let request = decode(head, body)?;
             reply(head, &find_coordinator::answer(broker, caller, &request, version))
@@ -164,6 +172,9 @@ fn dispatch(
         ApiKey::DescribeTopicPartitions => {
             reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
         }
+        _ if group_routes::serves(api) => {
+            return group_routes::dispatch(api, broker, caller, head, body);
+        }
         _ => return dispatch_change(api, broker.clone(), &header, body),
     };
     Ok(Begun::Done(response))
@@ -178,9 +189,6 @@ fn dispatch_change(
 ) -> Result<Begun, Refusal> {
     let version = header.api_version;
     Ok(match api {
-        ApiKey::OffsetCommit => {
-            later(header, offset_commit::answer(broker, decode(header, body)?, version))
-        }
         ApiKey::CreateTopics => {
             let request = decode(header, body)?;
             wait(header, move || create_topics::answer(&broker, &request, version))

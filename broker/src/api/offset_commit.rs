@@ -1,8 +1,8 @@
 //! OffsetCommit 2-9: remembers how far a group has read; durable before the answer.
 //!
-//! Groups have no members yet, so only simple consumers commit: generation -1 and no member id. A
-//! member id is unknown; a generation is illegal (from version 9 on: the group is not found). A
-//! topic or partition that is not there, or metadata that is too long, is refused by itself.
+//! A member commits under its generation; a generation of -1 without a member id is a simple
+//! consumer's or an admin's, and only a group without members takes it. A topic or partition that is
+//! not there, or metadata that is too long, is refused by itself.
 
 use std::sync::Arc;
 
@@ -17,8 +17,10 @@ use kafka_protocol::messages::offset_commit_response::{
 use crate::api::{NONE, code};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
+use crate::group::coordinator::Committer;
+use crate::group::internal::internal_topic;
 use crate::group::offset_records::{Committed, OffsetKey};
-use crate::group::offsets::{Change, Commit, internal_topic};
+use crate::group::offsets::{Change, Commit};
 
 /// Answers the request.
 pub async fn answer(
@@ -26,7 +28,7 @@ pub async fn answer(
     request: OffsetCommitRequest,
     version: i16,
 ) -> OffsetCommitResponse {
-    let refusal = check_group(&request, version).err();
+    let refusal = check_group(&broker, &request, version).err();
     // First, so that the topics that are found below are still there when the offsets count.
     let begun = broker.offsets.begin().await;
     let now_ms = broker.clock.now_ms();
@@ -92,18 +94,18 @@ async fn commit(
     })
 }
 
-fn check_group(request: &OffsetCommitRequest, version: i16) -> Result<(), ResponseError> {
-    if !request.member_id.is_empty() {
-        return Err(ResponseError::UnknownMemberId);
-    }
-    if request.generation_id_or_member_epoch >= 0 {
-        return Err(if version >= 9 {
-            ResponseError::GroupIdNotFound
-        } else {
-            ResponseError::IllegalGeneration
-        });
-    }
-    Ok(())
+fn check_group(
+    broker: &Broker,
+    request: &OffsetCommitRequest,
+    version: i16,
+) -> Result<(), ResponseError> {
+    let committer = Committer {
+        member_id: &request.member_id,
+        instance_id: request.group_instance_id.as_deref(),
+        generation: request.generation_id_or_member_epoch,
+        is_transactional: false,
+    };
+    broker.groups.check_commit(&request.group_id, committer, version >= 9)
 }
 
 fn find<'a>(

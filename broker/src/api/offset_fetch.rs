@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
@@ -15,7 +14,7 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-use crate::api::{code, text};
+use crate::api::text;
 use crate::broker::Broker;
 use crate::group::offset_records::Committed;
 
@@ -94,10 +93,6 @@ fn values(committed: Option<Committed>) -> (i64, i32, String) {
 fn group(broker: &Broker, asked: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
     let name = asked.group_id.as_str();
     let response = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
-    let has_member = asked.member_id.as_ref().is_some_and(|member| !member.is_empty());
-    if has_member && asked.member_epoch >= 0 {
-        return response.with_error_code(code(ResponseError::UnknownMemberId));
-    }
     let topics = match &asked.topics {
         Some(asked) => asked.iter().map(|asked| topic(broker, name, asked)).collect(),
         None => all(broker, name),

@@ -182,6 +182,18 @@ settings! {
     offsets_retention_minutes: i32 = 10_080, "offsets.retention.minutes", at_least(1);
     /// How often expired offsets are looked for.
     offsets_retention_check_interval_ms: i64 = 600_000, "offsets.retention.check.interval.ms", at_least(1);
+    /// How long the first generation of a group waits for more members.
+    group_initial_rebalance_delay_ms: i32 = 3000, "group.initial.rebalance.delay.ms", at_least(0);
+    /// Shortest session timeout that a member may ask for.
+    group_min_session_timeout_ms: i32 = 6000, "group.min.session.timeout.ms", at_least(1);
+    /// Longest session timeout that a member may ask for.
+    group_max_session_timeout_ms: i32 = 1_800_000, "group.max.session.timeout.ms", at_least(1);
+    /// Most members of a group. Kafka has no bound by default.
+    group_max_size: i32 = 5000, "group.max.size", at_least(1);
+    /// Most groups that members have joined, so that a flood of names does not take all memory.
+    group_max_count: i32 = 100_000, "group.max.count", at_least(1);
+    /// Most bytes that a member may say of itself under all its protocols together.
+    group_member_metadata_max_bytes: i32 = 1 << 20, "group.member.metadata.max.bytes", at_least(1);
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }

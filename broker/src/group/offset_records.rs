@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Strings are a length of 16 bits and UTF-8. A record without a value forgets the key. Keys of
-//! other versions (2: the members of a group) are not ours to read yet and are passed over.
+//! other versions are of other records (2: the members of a group, [`crate::group::group_records`]).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -91,7 +91,7 @@ pub fn partition_of(group: &str, partition_count: i32) -> i32 {
     (hash & i32::MAX) % partition_count
 }
 
-fn put_string(bytes: &mut BytesMut, text: &str) {
+pub(super) fn put_string(bytes: &mut BytesMut, text: &str) {
     // Requests carry strings of 32,767 bytes at most in every version that stores them here.
     let mut end = text.len().min(i16::MAX as usize);
     while !text.is_char_boundary(end) {
@@ -101,7 +101,7 @@ fn put_string(bytes: &mut BytesMut, text: &str) {
     bytes.put_slice(&text.as_bytes()[..end]);
 }
 
-fn take_string(bytes: &mut &[u8]) -> Option<String> {
+pub(super) fn take_string(bytes: &mut &[u8]) -> Option<String> {
     let length = usize::try_from(bytes.try_get_i16().ok()?).ok()?;
     let text = std::str::from_utf8(bytes.get(..length)?).ok()?.to_owned();
     bytes.advance(length);

@@ -2,32 +2,23 @@
 //!
 //! A commit is appended to `__consumer_offsets` and is in the map once it is durable; the map is
 //! read back from the topic at the start. What is newer in the log wins, whatever order the waiters
-//! wake in. Nothing compacts the topic yet, so when it has grown far beyond what it holds, all live
-//! offsets are written again at its end and what lies before is cut off.
+//! wake in. When it has grown far
+//! beyond what it holds, `rewrite` writes all of it again and cuts off what lies before.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_protocol::records::Offset;
-use weir_protocol::records::batch::{RecordBatch, batches};
-use weir_protocol::records::builder::BatchBuilder;
-use weir_protocol::records::compression::Compression;
+use weir_protocol::records::record::Record;
 
 use crate::catalog::error::CatalogError;
 use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::catalog::{Catalog, Topic};
-use crate::config::Config;
-use crate::group::offset_records::{Committed, OffsetKey, partition_of};
-use crate::log::ReadSlice;
-use crate::log::error::ReadError;
-use crate::partition::Partition;
+use crate::group::internal::{Appending, KeyValue, append};
+use crate::group::offset_records::{Committed, OffsetKey};
 
-/// One read of the replay at the start.
-const REPLAY_BYTES: usize = 1 << 20;
-/// A batch of the internal topic is not decompressed beyond this.
-const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
-/// Records in one batch of the broker's own.
+/// Tombstones in one batch.
 const REWRITE_BATCH: usize = 1000;
 
 /// Why an offset was not committed.
@@ -62,56 +53,12 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// Reads the internal topic back.
-    pub fn open(catalog: &Catalog) -> Result<Self, ReadError> {
-        let offsets = Self::default();
-        let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(offsets) };
-        for partition in &topic.partitions {
-            offsets.replay(partition)?;
-        }
-        Ok(offsets)
-    }
-
-    fn replay(&self, partition: &Arc<Partition>) -> Result<(), ReadError> {
-        let ends = partition.ends();
-        let mut next = ends.log_start;
-        while next < ends.high_watermark {
-            let bytes = match partition.read(next, REPLAY_BYTES, true)? {
-                ReadSlice::Hot(bytes) => bytes,
-                ReadSlice::Cold(cold) => cold.load()?,
-            };
-            let before = next;
-            for batch in batches(bytes).flatten() {
-                next = batch.header().last_offset().next();
-                self.replay_batch(&batch);
-            }
-            if next == before {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn replay_batch(&self, batch: &RecordBatch) {
-        if let Err(error) = batch.check_crc() {
-            // A wrong offset is worse than none: a group without one begins by its own rule, and
-            // a table's log is kept whole.
-            let offset = batch.header().base_offset.0;
-            tracing::error!(offset, %error, "a batch of {CONSUMER_OFFSETS} is damaged: its offsets are forgotten");
-            return;
-        }
-        let records = match batch.records(DECOMPRESSED_BYTES_MAX) {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::warn!(%error, "a batch of {CONSUMER_OFFSETS} cannot be read");
-                return;
-            }
-        };
-        for record in records.flatten() {
-            let Some(key) = record.key.as_deref().and_then(OffsetKey::decode) else { continue };
-            let value = record.value.as_deref().and_then(Committed::decode);
-            self.apply(key, value, record.offset);
-        }
+    /// Takes a record of the internal topic as it is read back; `false`: it is of another kind.
+    pub fn take(&self, record: &Record) -> bool {
+        let Some(key) = record.key.as_deref().and_then(OffsetKey::decode) else { return false };
+        let value = record.value.as_deref().and_then(Committed::decode);
+        self.apply(key, value, record.offset);
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Group>> {
@@ -150,6 +97,11 @@ impl Offsets {
             .collect()
     }
 
+    /// The groups that have committed something.
+    pub fn groups(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// All keys with what was committed.
     pub fn all(&self) -> Vec<(OffsetKey, Committed)> {
         let groups = self.lock();
@@ -185,34 +137,22 @@ impl Offsets {
         let storage = |error: &dyn std::fmt::Display| CommitError::Storage(error.to_string());
         let mut written = Vec::new();
         for (group, changes) in changes.filter(|(_, changes)| !changes.is_empty()) {
-            let index = partition_of(group, topic.partition_count());
-            let partition = topic.partition(index).expect("the index is below the count");
-            let appended = partition.append_internal(&batch_of(&changes, now_ms));
-            written.push((partition, appended.map_err(|error| storage(&error))?, changes));
+            let records: Vec<KeyValue> = changes
+                .iter()
+                .map(|(key, value)| (key.encode(), value.as_ref().map(Committed::encode)))
+                .collect();
+            let appending = append(topic, group, &records, now_ms);
+            written.push((appending.map_err(|error| storage(&error))?, changes));
         }
-        for (partition, appended, changes) in written {
-            let durable = partition.durable(appended.last_offset.next()).await;
+        for (appending, changes) in written {
+            let Appending { partition, base_offset, next_offset } = appending;
+            let durable = partition.durable(next_offset).await;
             durable.map_err(|error| storage(&error))?;
             for (delta, (key, value)) in changes.into_iter().enumerate() {
-                self.apply(key, value, appended.base_offset.plus(delta as i64));
+                self.apply(key, value, base_offset.plus(delta as i64));
             }
         }
         Ok(())
-    }
-
-    /// Forgets what nobody committed again for too long, and what belongs to deleted topics.
-    pub async fn expire(
-        &self,
-        catalog: &Catalog,
-        config: &Config,
-        now_ms: i64,
-    ) -> Result<usize, CommitError> {
-        let oldest_ms = now_ms - i64::from(config.offsets_retention_minutes) * 60_000;
-        let topics = catalog.topics();
-        self.forget(catalog, now_ms, |key, committed| {
-            committed.commit_ms < oldest_ms || topics.named(&key.topic).is_none()
-        })
-        .await
     }
 
     /// Deletes topics and forgets all that was committed for them: another one of the same name is
@@ -229,7 +169,11 @@ impl Offsets {
         (answer, self.forget_alone(catalog, now_ms, is_over).await)
     }
 
-    async fn forget(
+    /// Forgets what `is_over` says, durably; how many there were. No commit comes in between.
+    ///
+    /// # Errors
+    /// When the internal topic cannot be written.
+    pub async fn forget(
         &self,
         catalog: &Catalog,
         now_ms: i64,
@@ -253,21 +197,17 @@ impl Offsets {
         self.write(&topic, parts(&over), now_ms).await?;
         Ok(count)
     }
+}
 
-    /// Writes all live offsets of a partition again and cuts off what lies before.
-    pub async fn rewrite(&self, topic: &Topic, now_ms: i64) -> Result<(), CommitError> {
+impl Offsets {
+    /// Appends all live offsets again, durably. No commit comes in between.
+    ///
+    /// # Errors
+    /// When the internal topic cannot be written.
+    pub async fn write_again(&self, topic: &Topic, now_ms: i64) -> Result<(), CommitError> {
         let _alone = self.gate.write().await;
         let live = by_group(self.all().into_iter().map(|(key, it)| (key, Some(it))));
-        let cuts: Vec<Offset> =
-            topic.partitions.iter().map(|partition| partition.ends().log_end).collect();
-        self.write(topic, parts(&live), now_ms).await?;
-        for (partition, cut) in topic.partitions.iter().zip(cuts) {
-            partition.durable(cut).await.map_err(|e| CommitError::Storage(e.to_string()))?;
-            partition
-                .delete_records_before(cut)
-                .map_err(|e| CommitError::Storage(e.to_string()))?;
-        }
-        Ok(())
+        self.write(topic, parts(&live), now_ms).await
     }
 }
 
@@ -304,75 +244,4 @@ fn parts(changes: &BTreeMap<String, Vec<Change>>) -> impl Iterator<Item = (&str,
     changes.iter().flat_map(|(group, changes)| {
         changes.chunks(REWRITE_BATCH).map(|part| (group.as_str(), part.to_vec()))
     })
-}
-
-/// The internal topic, made if there is none.
-pub fn internal_topic(catalog: &Catalog, config: &Config) -> Result<Arc<Topic>, CatalogError> {
-    let overrides = [
-        ("retention.ms", "-1".to_owned()),
-        ("retention.bytes", "-1".to_owned()),
-        ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
-    ];
-    let overrides = overrides.into_iter().map(|(name, value)| (name.to_owned(), value));
-    catalog.internal(CONSUMER_OFFSETS, config.offsets_topic_num_partitions, overrides.collect())
-}
-
-fn batch_of(changes: &[Change], now_ms: i64) -> RecordBatch {
-    let mut builder = BatchBuilder::new(Compression::None);
-    for (key, value) in changes {
-        let value = value.as_ref().map(Committed::encode);
-        builder.append(now_ms, Some(&key.encode()), value.as_deref(), &[]);
-    }
-    RecordBatch::parse(builder.finish()).expect("the builder makes whole batches")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::disk::os::OsDisk;
-    use crate::log::dir::LogDir;
-    use crate::log::dir::options::LogDirOptions;
-    use crate::metrics::Metrics;
-
-    const MINUTE_MS: i64 = 60_000;
-
-    #[tokio::test]
-    async fn an_offset_expires_when_nobody_commits_it_again_for_too_long() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Arc::new(OsDisk::open(folder.path()).unwrap());
-        let clock = Arc::new(SystemClock);
-        let (logs, _) = LogDir::open(disk, LogDirOptions::default(), clock).unwrap();
-        let mut config = Config::default();
-        for (name, value) in [
-            ("offsets.retention.minutes", "10"),
-            ("offsets.topic.segment.bytes", "1048576"),
-            ("log.segment.bytes", "1048576"),
-        ] {
-            config.set(name, value).unwrap();
-        }
-        let config = Arc::new(config);
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let catalog = Catalog::open(logs.clone(), config.clone(), metrics).unwrap();
-        catalog.create("t", 2, BTreeMap::new()).unwrap();
-        let topic = internal_topic(&catalog, &config).unwrap();
-        let offsets = Offsets::open(&catalog).unwrap();
-        let change = |partition: i32, commit_ms: i64| {
-            let key = OffsetKey { group: "g".into(), topic: "t".into(), partition };
-            let metadata = String::new();
-            (key, Some(Committed { offset: 7, leader_epoch: 0, metadata, commit_ms }))
-        };
-        offsets.begin().await.write(&topic, "g", vec![change(0, 0)], 0).await.unwrap();
-        let later = vec![change(1, 5 * MINUTE_MS)];
-        offsets.begin().await.write(&topic, "g", later, 5 * MINUTE_MS).await.unwrap();
-        let at_the_end = 10 * MINUTE_MS;
-        assert_eq!(offsets.expire(&catalog, &config, at_the_end).await.unwrap(), 0);
-        assert_eq!(offsets.expire(&catalog, &config, at_the_end + 1).await.unwrap(), 1);
-        assert_eq!(offsets.committed("g", "t", 0), None);
-        assert!(offsets.committed("g", "t", 1).is_some());
-        // What is read back from the topic is the same.
-        let read_back = Offsets::open(&catalog).unwrap();
-        assert_eq!(read_back.all(), offsets.all());
-        logs.close().unwrap();
-    }
 }

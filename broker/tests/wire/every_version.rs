@@ -42,7 +42,7 @@ fn name(name: &str) -> TopicName {
 }
 
 /// Asks in every version; the answer must decode, and say the same when decoded.
-async fn all<R: Request>(client: &mut Client, of: impl Fn(i16) -> R) {
+pub(crate) async fn all<R: Request>(client: &mut Client, of: impl Fn(i16) -> R) {
     let row = find(R::KEY).expect("it is served");
     for version in row.min..=row.max {
         client.call(version, &of(version)).await;
@@ -65,9 +65,10 @@ pub(crate) async fn ask_everything(client: &mut Client) {
     hot_apis(client, id).await;
     reading_apis(client, id).await;
     offset_apis(client).await;
+    crate::group_versions::ask(client).await;
     config_apis(client).await;
     changing_apis(client).await;
-    assert_eq!(APIS.len(), 19, "an API was added: ask it here too");
+    assert_eq!(APIS.len(), 27, "an API was added: ask it here too");
 }
 
 async fn hot_apis(client: &mut Client, id: Uuid) {

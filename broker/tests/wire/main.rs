@@ -4,6 +4,8 @@ mod client;
 mod compaction;
 mod configs;
 mod every_version;
+mod group_versions;
+mod groups;
 mod hostile;
 mod http;
 mod large_requests;

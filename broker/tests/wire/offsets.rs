@@ -1,8 +1,7 @@
 //! Committed offsets of simple consumers.
 
 use kafka_protocol::error::ResponseError::{
-    GroupIdNotFound, IllegalGeneration, OffsetMetadataTooLarge, UnknownMemberId,
-    UnknownTopicOrPartition,
+    GroupIdNotFound, IllegalGeneration, OffsetMetadataTooLarge, UnknownTopicOrPartition,
 };
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -89,13 +88,15 @@ async fn what_is_no_simple_commit_is_refused() {
     let mut client = Client::of(&broker).await;
     client.create("t", 1, &[]).await;
     let long = "m".repeat(5000);
-    let member = commit("t", 0, 1, "").with_member_id(text("somebody"));
+    let member = commit("t", 0, 1, "")
+        .with_member_id(text("somebody"))
+        .with_generation_id_or_member_epoch(1);
     let generation = commit("t", 0, 1, "").with_generation_id_or_member_epoch(4);
     for (version, request, expected) in [
         (8, commit("unknown", 0, 1, ""), UnknownTopicOrPartition),
         (8, commit("t", 9, 1, ""), UnknownTopicOrPartition),
         (8, commit("t", 0, 1, &long), OffsetMetadataTooLarge),
-        (8, member, UnknownMemberId),
+        (8, member, IllegalGeneration),
         (8, generation.clone(), IllegalGeneration),
         (9, generation, GroupIdNotFound),
     ] {

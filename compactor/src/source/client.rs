@@ -338,7 +338,10 @@ impl Client {
     }
 
     /// An error code of an answer as an error, with the words that go with it.
-    pub(crate) fn accept(
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the code is one.
+    pub fn accept(
         &self,
         api: &'static str,
         code: i16,
@@ -423,6 +426,16 @@ pub(crate) fn api_name(api_key: i16) -> &'static str {
         Ok(ApiKey::CreatePartitions) => "CreatePartitions",
         Ok(ApiKey::IncrementalAlterConfigs) => "IncrementalAlterConfigs",
         Ok(ApiKey::DescribeCluster) => "DescribeCluster",
+        Ok(ApiKey::JoinGroup) => "JoinGroup",
+        Ok(ApiKey::SyncGroup) => "SyncGroup",
+        Ok(ApiKey::Heartbeat) => "Heartbeat",
+        Ok(ApiKey::LeaveGroup) => "LeaveGroup",
+        Ok(ApiKey::ListGroups) => "ListGroups",
+        Ok(ApiKey::DescribeGroups) => "DescribeGroups",
+        Ok(ApiKey::DeleteGroups) => "DeleteGroups",
+        Ok(ApiKey::OffsetDelete) => "OffsetDelete",
+        Ok(ApiKey::ConsumerGroupDescribe) => "ConsumerGroupDescribe",
+        Ok(ApiKey::ShareGroupDescribe) => "ShareGroupDescribe",
         _ => "Request",
     }
 }

@@ -1,0 +1,115 @@
+//! The internal topic `__consumer_offsets`: reading it back at the start, and appending to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_protocol::records::Offset;
+use weir_protocol::records::batch::{RecordBatch, batches};
+use weir_protocol::records::builder::BatchBuilder;
+use weir_protocol::records::compression::Compression;
+use weir_protocol::records::record::Record;
+
+use crate::catalog::error::CatalogError;
+use crate::catalog::names::CONSUMER_OFFSETS;
+use crate::catalog::{Catalog, Topic};
+use crate::config::Config;
+use crate::group::offset_records::partition_of;
+use crate::log::ReadSlice;
+use crate::log::error::{AppendError, ReadError};
+use crate::partition::Partition;
+
+/// One read of the replay at the start.
+const REPLAY_BYTES: usize = 1 << 20;
+/// A batch of the internal topic is not decompressed beyond this.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// The key of a record and its value; nothing: the key is forgotten.
+pub type KeyValue = (Bytes, Option<Bytes>);
+
+/// Records that were appended and are not durable yet.
+#[derive(Debug)]
+pub struct Appending {
+    /// Where.
+    pub partition: Arc<Partition>,
+    /// The offset of the first.
+    pub base_offset: Offset,
+    /// The offset after the last.
+    pub next_offset: Offset,
+}
+
+/// The internal topic, made if there is none. Blocks.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn internal_topic(catalog: &Catalog, config: &Config) -> Result<Arc<Topic>, CatalogError> {
+    let overrides = [
+        ("retention.ms", "-1".to_owned()),
+        ("retention.bytes", "-1".to_owned()),
+        ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+    ];
+    let overrides = overrides.into_iter().map(|(name, value)| (name.to_owned(), value));
+    catalog.internal(CONSUMER_OFFSETS, config.offsets_topic_num_partitions, overrides.collect())
+}
+
+/// Appends records of one group, all in one batch.
+///
+/// # Errors
+/// When the log does not take them.
+pub fn append(
+    topic: &Topic,
+    group: &str,
+    records: &[KeyValue],
+    now_ms: i64,
+) -> Result<Appending, AppendError> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (key, value) in records {
+        builder.append(now_ms, Some(key), value.as_deref(), &[]);
+    }
+    let batch = RecordBatch::parse(builder.finish()).expect("the builder makes whole batches");
+    let index = partition_of(group, topic.partition_count());
+    let partition = topic.partition(index).expect("the index is below the count").clone();
+    let appended = partition.append_internal(&batch)?;
+    let next_offset = appended.last_offset.next();
+    Ok(Appending { partition, base_offset: appended.base_offset, next_offset })
+}
+
+/// Reads the internal topic back, record by record, in the order of each partition.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn replay(catalog: &Catalog, visit: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
+    let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return Ok(()) };
+    for partition in &topic.partitions {
+        let ends = partition.ends();
+        let mut next = ends.log_start;
+        while next < ends.high_watermark {
+            let bytes = match partition.read(next, REPLAY_BYTES, true)? {
+                ReadSlice::Hot(bytes) => bytes,
+                ReadSlice::Cold(cold) => cold.load()?,
+            };
+            let before = next;
+            for batch in batches(bytes).flatten() {
+                next = batch.header().last_offset().next();
+                replay_batch(&batch, visit);
+            }
+            if next == before {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn replay_batch(batch: &RecordBatch, visit: &mut dyn FnMut(Record)) {
+    if let Err(error) = batch.check_crc() {
+        // A wrong offset is worse than none: a group without one begins by its own rule, and
+        // a table's log is kept whole.
+        let offset = batch.header().base_offset.0;
+        tracing::error!(offset, %error, "a batch of {CONSUMER_OFFSETS} is damaged: its offsets are forgotten");
+        return;
+    }
+    match batch.records(DECOMPRESSED_BYTES_MAX) {
+        Ok(records) => records.flatten().for_each(visit),
+        Err(error) => tracing::warn!(%error, "a batch of {CONSUMER_OFFSETS} cannot be read"),
+    }
+}
