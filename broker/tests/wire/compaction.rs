@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::error::ResponseError::InvalidRecord;
+use kafka_protocol::error::ResponseError::{InvalidRecord, UnsupportedCompressionType};
 use weir_broker::start::RunningBroker;
 use weir_protocol::records::batch::batches;
 use weir_protocol::records::builder::BatchBuilder;
@@ -117,5 +117,26 @@ async fn of_each_key_the_last_value_is_left_and_tombstones_vanish() {
     let mut client = Client::of(&broker).await;
     wanted.insert(b"key-0".to_vec(), None);
     assert_eq!(read(&mut client).await.1, wanted);
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zstd_is_refused_where_old_readers_would_meet_it_and_a_topic_gets_its_own_codec() {
+    let (_folder, broker) = start().await;
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[("compression.type", "gzip")]).await;
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.append(1_000_000, Some(b"key"), Some(&[7; 500]), &[]);
+    let sent = builder.finish();
+    for version in 3..=12 {
+        let mut response = client.call(version, &produce_request("t", 0, -1, sent.clone())).await;
+        let answer = response.responses.remove(0).partition_responses.remove(0);
+        let wanted = if version < 7 { code(UnsupportedCompressionType) } else { 0 };
+        assert_eq!(answer.error_code, wanted, "version {version}");
+    }
+    let fetched = client.fetch("t", 0).await.records.expect("never null");
+    let codecs: Vec<_> =
+        batches(fetched).map(|batch| batch.expect("a batch").header().compression()).collect();
+    assert_eq!(codecs, vec![Ok(Compression::Gzip); 6]);
     broker.stop().await.expect("a clean stop");
 }
