@@ -56,8 +56,10 @@ def main():
             from compaction_checks import run_compaction_checks
             from restart_checks import run_restart_checks
             from table_checks import run_table_checks
+            from transaction_checks import run_transaction_checks
 
             run_kip848_checks(checks, weir, adapters)
+            run_transaction_checks(checks, weir, adapters)
             run_table_checks(checks, weir, adapters, kcat)
             run_compaction_checks(checks, adapters)
             run_restart_checks(checks, weir, adapters[0])
