@@ -118,6 +118,7 @@ impl Transactions {
     fn topic(&self) -> Result<Arc<Topic>, CatalogError> {
         let segment_bytes = self.config.transaction_state_log_segment_bytes.to_string();
         let overrides = [
+            ("cleanup.policy", "compact".to_owned()),
             ("retention.ms", "-1".to_owned()),
             ("retention.bytes", "-1".to_owned()),
             ("segment.bytes", segment_bytes),
