@@ -28,7 +28,7 @@ use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
 use crate::share::group_configs::GroupConfigs;
 use crate::transaction::coordinator::Transactions;
-use crate::{admin, group, housekeeping};
+use crate::{admin, group, housekeeping, share};
 
 /// Why a broker does not start; one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -269,11 +269,13 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let catalog = Arc::new(catalog);
-    let group::Stored { offsets, classic, consumer } = group::open(&catalog)
+    let share_groups = share::groups::Groups::default();
+    let stored = group::open(&catalog, &mut |record| share_groups.take(&record))
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
+    let group::Stored { offsets, classic, consumer } = stored;
     let configs = GroupConfigs::open(logs.clone(), config.clone())
         .map_err(|source| StartError::GroupConfigs { directory: directory.clone(), source })?;
-    let shares = ShareCoordinator::open(&catalog, &config, configs, clock.now_ms())
+    let shares = ShareCoordinator::open(&catalog, &config, share_groups, configs, clock.now_ms())
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory: directory.clone(), source })?;

@@ -19,6 +19,8 @@ pub mod subscription;
 
 use std::collections::BTreeMap;
 
+use weir_protocol::records::record;
+
 use crate::catalog::Catalog;
 use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::group::consumer::group::ConsumerGroup;
@@ -39,11 +41,15 @@ pub struct Stored {
     pub consumer: BTreeMap<String, ConsumerGroup>,
 }
 
-/// Reads the internal topic back: what was committed, and the groups as they were stored.
+/// Reads the internal topic back: what was committed, and the groups as they were stored. Records
+/// that are about neither are shown to `others`.
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub fn open(catalog: &Catalog) -> Result<Stored, ReadError> {
+pub fn open(
+    catalog: &Catalog,
+    others: &mut dyn FnMut(record::Record),
+) -> Result<Stored, ReadError> {
     let offsets = Offsets::default();
     let mut groups = BTreeMap::new();
     let mut consumers: BTreeMap<String, ConsumerGroup> = BTreeMap::new();
@@ -62,11 +68,11 @@ pub fn open(catalog: &Catalog) -> Result<Stored, ReadError> {
         }
         let Some(key) = record.key.as_deref() else { return };
         match Record::decode(key, record.value.as_deref()) {
-            Some((group, Record::Group(None))) => drop(consumers.remove(&group)),
-            Some((group, record)) => consumers.entry(group).or_default().take(record),
+            Some((group, Record::Group(None))) => return drop(consumers.remove(&group)),
+            Some((group, record)) => return consumers.entry(group).or_default().take(record),
             None => {}
         }
-        let Some(group) = group_records::decode_key(key) else { return };
+        let Some(group) = group_records::decode_key(key) else { return others(record) };
         match record.value.as_deref().map(group_records::decode) {
             Some(Some(stored)) => drop(groups.insert(group, stored)),
             Some(None) => {

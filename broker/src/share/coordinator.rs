@@ -46,14 +46,14 @@ pub enum UpkeepError {
 }
 
 impl ShareCoordinator {
-    /// Reads everything back. Blocks.
+    /// Reads the states back, for groups that are read back already. Blocks.
     pub fn open(
         catalog: &Catalog,
         config: &Arc<Config>,
+        groups: Groups,
         configs: GroupConfigs,
         now_ms: i64,
     ) -> Result<Self, ReadError> {
-        let groups = Groups::open(catalog)?;
         let (log, states) = StateLog::open(catalog)?;
         let mut cells = Cells::new();
         for (key, state) in states {

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::error::ResponseError;
+use weir_protocol::records::record::Record;
 
-use crate::catalog::names::CONSUMER_OFFSETS;
-use crate::catalog::{Catalog, Topic};
+use crate::catalog::Topic;
 use crate::group::offset_records::partition_of;
-use crate::log::error::{AppendError, ReadError};
+use crate::log::error::AppendError;
 use crate::share::group_records::GroupRecord;
 use crate::share::membership::{FindTopic, Heartbeat, ShareGroup, Told};
-use crate::share::replay::each_record;
 use crate::share::state_log::{Written, append};
 
 /// Why a heartbeat was refused.
@@ -35,23 +34,17 @@ pub struct Groups {
 pub type Gone = Vec<(String, String)>;
 
 impl Groups {
-    /// Reads them back. Blocks.
-    pub fn open(catalog: &Catalog) -> Result<Self, ReadError> {
-        let mut groups: HashMap<String, ShareGroup> = HashMap::new();
-        let topic = catalog.topic(CONSUMER_OFFSETS);
-        for partition in topic.iter().flat_map(|topic| &topic.partitions) {
-            each_record(partition, |record| {
-                let Some(key) = record.key.as_deref() else { return };
-                match GroupRecord::decode(key, record.value.as_deref()) {
-                    Some((group, GroupRecord::Group(None))) => drop(groups.remove(&group)),
-                    // What is left to forget of a group that is gone makes none.
-                    Some((group, _)) if record.value.is_none() && !groups.contains_key(&group) => {}
-                    Some((group, record)) => groups.entry(group).or_default().apply(record),
-                    None => {}
-                }
-            })?;
+    /// Takes a record of `__consumer_offsets` as it is read back.
+    pub fn take(&self, record: &Record) {
+        let Some(key) = record.key.as_deref() else { return };
+        let mut groups = self.lock();
+        match GroupRecord::decode(key, record.value.as_deref()) {
+            Some((group, GroupRecord::Group(None))) => drop(groups.remove(&group)),
+            // What is left to forget of a group that is gone makes none.
+            Some((group, _)) if record.value.is_none() && !groups.contains_key(&group) => {}
+            Some((group, record)) => groups.entry(group).or_default().apply(record),
+            None => {}
         }
-        Ok(Self { groups: Mutex::new(groups) })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, ShareGroup>> {

@@ -18,7 +18,6 @@ pub mod groups;
 pub mod kept;
 pub mod membership;
 pub mod partition;
-pub mod replay;
 pub mod runs;
 pub mod session;
 pub mod settings;

@@ -13,12 +13,12 @@ use weir_protocol::records::compression::Compression;
 use crate::catalog::error::CatalogError;
 use crate::catalog::{Catalog, Topic};
 use crate::config::Config;
+use crate::group::internal;
 use crate::group::offset_records::partition_of;
 use crate::log::error::{AppendError, ReadError};
 use crate::log::meta::encode_id;
 use crate::partition::Partition;
 use crate::share::kept::Kept;
-use crate::share::replay::each_record;
 use crate::share::state_records::{SnapshotHead, StateKey, StateRecord};
 use crate::sync::StorageFailed;
 
@@ -83,15 +83,14 @@ impl StateLog {
     pub fn open(catalog: &Catalog) -> Result<(Self, HashMap<StateKey, Replayed>), ReadError> {
         let mut states = HashMap::new();
         let topic = catalog.topic(SHARE_GROUP_STATE);
-        for partition in topic.iter().flat_map(|topic| &topic.partitions) {
-            each_record(partition, |record| {
-                let Some(key) = record.key.as_deref() else { return };
-                let read = StateRecord::decode(key, record.value.as_deref());
-                if let Some((key, read)) = read {
-                    replay(&mut states, key, read, record.offset);
-                }
-            })?;
-        }
+        internal::replay(catalog, SHARE_GROUP_STATE, &mut |_, replayed| {
+            let internal::Replayed::Record(record, _) = replayed else { return };
+            let Some(key) = record.key.as_deref() else { return };
+            let read = StateRecord::decode(key, record.value.as_deref());
+            if let Some((key, read)) = read {
+                replay(&mut states, key, read, record.offset);
+            }
+        })?;
         Ok((Self { topic: RwLock::new(topic) }, states))
     }
 
