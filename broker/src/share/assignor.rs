@@ -32,10 +32,20 @@ pub fn assign(wanted: &Assignment, current: &Assignment) -> Assignment {
         if counts.contains_key(place) {
             continue;
         }
-        let idlest = members.iter().min_by_key(|member| assigned[**member].len());
+        // Among the idlest it goes to one that shares another partition, and leaves that to the rest.
+        let shared_by = |member: &str| assigned[member].iter().find(|it| counts[*it] > 1).copied();
+        let idlest = members
+            .iter()
+            .min_by_key(|member| (assigned[**member].len(), shared_by(member).is_none()));
         let idlest = (*idlest.expect("somebody wants it")).to_owned();
-        assigned.entry(idlest).or_default().insert(*place);
+        let left = shared_by(&idlest);
+        let own = assigned.entry(idlest).or_default();
+        own.insert(*place);
         counts.insert(*place, 1);
+        if let Some(left) = left {
+            own.remove(&left);
+            *counts.get_mut(&left).expect("it was counted") -= 1;
+        }
     }
     for (member, places) in wanted {
         if !assigned[member].is_empty() {
@@ -154,8 +164,7 @@ mod tests {
             let current = assign(&all_want(before, partitions), &Assignment::new());
             let assigned = assign(&all_want(members, partitions), &current);
             let most = (partitions as usize).div_ceil(members);
-            // Those who keep what they had may leave one more than the share to one of them.
-            prop_assert!(assigned.values().all(|places| places.len() <= most + 1));
+            prop_assert!(assigned.values().all(|places| places.len() <= most));
             for partition in 0..partitions {
                 let sharing = assigned.values().filter(|own| own.contains(&place(partition)));
                 prop_assert!(sharing.count() <= members.div_ceil(partitions as usize));
