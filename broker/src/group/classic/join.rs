@@ -2,7 +2,7 @@
 
 use kafka_protocol::error::ResponseError;
 
-use crate::group::classic::member::{Join, Member};
+use crate::group::classic::member::Member;
 use crate::group::classic::{
     ClassicGroup, Effect, JoinAnswer, JoinRequest, JoinedMember, Rules, State, SyncAnswer, Ticket,
 };
@@ -131,7 +131,7 @@ impl ClassicGroup {
             rebalance_timeout_ms: request.rebalance_timeout_ms,
             protocols: request.protocols,
             assignment: bytes::Bytes::new(),
-            joining: Some(Join { ticket }),
+            joining: Some(ticket),
             syncing: None,
             owes_sync: false,
             is_new: true,
@@ -178,7 +178,7 @@ impl ClassicGroup {
         member.client_id = request.client_id;
         member.client_host = request.client_host;
         member.owes_sync = false;
-        let before = member.joining.replace(Join { ticket });
+        let before = member.joining.replace(ticket);
         let syncing = member.syncing.take();
         let patience_ms = if member.is_new {
             NEW_MEMBER_PATIENCE_MS
@@ -192,12 +192,12 @@ impl ClassicGroup {
     /// Answers what a member waited for and waits for no more.
     pub(super) fn give_up(
         &mut self,
-        joining: Option<Join>,
+        joining: Option<Ticket>,
         syncing: Option<Ticket>,
         error: ResponseError,
         member_id: &str,
     ) {
-        if let Some(Join { ticket }) = joining {
+        if let Some(ticket) = joining {
             self.effects.push(Effect::Joined(ticket, JoinAnswer::refused(error, member_id)));
         }
         if let Some(ticket) = syncing {

@@ -22,7 +22,7 @@ pub struct Member {
     /// What the leader gave it in this generation.
     pub assignment: Bytes,
     /// Its JoinGroup that waits for an answer.
-    pub(super) joining: Option<Join>,
+    pub(super) joining: Option<Ticket>,
     /// Its SyncGroup that waits for an answer.
     pub(super) syncing: Option<Ticket>,
     /// Whether it has not sent SyncGroup in this generation yet.
@@ -31,12 +31,6 @@ pub struct Member {
     pub(super) is_new: bool,
     /// When its session ends unless it is heard of.
     pub(super) session_ends_ms: i64,
-}
-
-/// A JoinGroup that waits.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) struct Join {
-    pub(super) ticket: Ticket,
 }
 
 impl Member {

@@ -158,10 +158,10 @@ impl ClassicGroup {
             let answer = self.joined(&member_id);
             let member = self.members.get_mut(&member_id).expect("it is listed");
             member.owes_sync = true;
-            let Some(join) = member.joining.take() else { continue };
+            let Some(ticket) = member.joining.take() else { continue };
             member.is_new = false;
             member.session_ends_ms = now_ms + i64::from(member.session_timeout_ms);
-            self.effects.push(Effect::Joined(join.ticket, answer));
+            self.effects.push(Effect::Joined(ticket, answer));
         }
     }
 
