@@ -6,9 +6,10 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_offsets_to_txn_request::AddOffsetsToTxnRequest;
 use kafka_protocol::messages::add_offsets_to_txn_response::AddOffsetsToTxnResponse;
 
+use crate::api::offsets_topic::offsets_topic;
 use crate::api::{NONE, code, fenced_before};
 use crate::broker::Broker;
-use crate::group::internal::internal_topic;
+use crate::catalog::Topic;
 use crate::group::offset_records::partition_of;
 use crate::transaction::state::Place;
 
@@ -33,21 +34,12 @@ async fn add(broker: &Arc<Broker>, request: &AddOffsetsToTxnRequest) -> Result<(
     if request.transactional_id.is_empty() {
         return Err(ResponseError::InvalidRequest);
     }
-    let place = place_of(broker, &request.group_id).await?;
+    let place = place_in(&*offsets_topic(broker).await?, &request.group_id);
     let producer = (request.producer_id.0, request.producer_epoch);
     broker.transactions.add(&request.transactional_id, producer, vec![place]).await
 }
 
-/// The partition that keeps a group's offsets; the topic is made if there is none.
-pub(super) async fn place_of(broker: &Arc<Broker>, group: &str) -> Result<Place, ResponseError> {
-    let shared = broker.clone();
-    let make = move || internal_topic(&shared.catalog, &shared.config);
-    match tokio::task::spawn_blocking(make).await {
-        Ok(Ok(topic)) => Ok((topic.name.to_string(), partition_of(group, topic.partition_count()))),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the topic of committed offsets cannot be made");
-            Err(ResponseError::CoordinatorNotAvailable)
-        }
-        Err(_) => Err(ResponseError::CoordinatorNotAvailable),
-    }
+/// The partition of the topic that keeps a group's offsets.
+pub(super) fn place_in(topic: &Topic, group: &str) -> Place {
+    (topic.name.to_string(), partition_of(group, topic.partition_count()))
 }

@@ -12,7 +12,7 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::{
 };
 use uuid::Uuid;
 
-use crate::api::join_group::make_topic;
+use crate::api::offsets_topic::offsets_topic;
 use crate::api::{Caller, code, text};
 use crate::broker::Broker;
 use crate::group::consumer::heartbeat::{Answer, Heartbeat, Refused};
@@ -45,7 +45,7 @@ pub async fn answer(
         let message = format!("Group {} is not a consumer group.", request.group_id.as_str());
         return refuse(ResponseError::GroupIdNotFound, message);
     }
-    if let Err(error) = make_topic(&broker).await {
+    if let Err(error) = offsets_topic(&broker).await {
         return refuse(error, "the topic of groups cannot be made".into());
     }
     let beat = heartbeat(&request, client_id, caller.host.clone());

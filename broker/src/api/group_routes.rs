@@ -9,30 +9,11 @@ use weir_protocol::header::RequestHeader;
 use crate::api::{
     Begun, Caller, Refusal, consumer_group_describe, consumer_group_heartbeat, decode,
     delete_groups, describe_groups, heartbeat, join_group, later, leave_group, list_groups,
-    offset_commit, offset_delete, offset_fetch, reply, sync_group,
+    offset_commit, offset_delete, offset_fetch, reply, share_routes, sync_group,
 };
 use crate::broker::Broker;
 
-/// Whether an API is one of these.
-pub(super) fn serves(api: ApiKey) -> bool {
-    matches!(
-        api,
-        ApiKey::OffsetCommit
-            | ApiKey::OffsetFetch
-            | ApiKey::JoinGroup
-            | ApiKey::SyncGroup
-            | ApiKey::Heartbeat
-            | ApiKey::LeaveGroup
-            | ApiKey::DescribeGroups
-            | ApiKey::ListGroups
-            | ApiKey::DeleteGroups
-            | ApiKey::OffsetDelete
-            | ApiKey::ConsumerGroupHeartbeat
-            | ApiKey::ConsumerGroupDescribe
-    )
-}
-
-/// Begins a request of one of these APIs.
+/// Begins a request of one of these APIs; the others are for the next to know.
 pub(super) fn dispatch(
     api: ApiKey,
     broker: &Arc<Broker>,
@@ -85,8 +66,6 @@ pub(super) fn dispatch(
             let request = decode(header, body)?;
             Begun::Done(reply(header, &consumer_group_describe::answer(broker, &request, version)))
         }
-        _ => {
-            return Err(Refusal::Codec { api: header.api().name, reason: "no handler".into() });
-        }
+        _ => return share_routes::dispatch(api, broker, caller, header, body),
     })
 }

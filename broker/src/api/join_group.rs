@@ -11,10 +11,10 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequest;
 use kafka_protocol::messages::join_group_response::{JoinGroupResponse, JoinGroupResponseMember};
 use uuid::Uuid;
 
+use crate::api::offsets_topic::offsets_topic;
 use crate::api::{Caller, NONE, code, text};
 use crate::broker::Broker;
 use crate::group::classic::{JoinAnswer, JoinRequest};
-use crate::group::internal::internal_topic;
 
 /// Answers the request.
 pub async fn answer(
@@ -24,11 +24,12 @@ pub async fn answer(
     request: JoinGroupRequest,
     version: i16,
 ) -> JoinGroupResponse {
-    let answer = match check(&broker, &request, version) {
+    let answer = match check(&broker, &request) {
         Err(error) => JoinAnswer::refused(error, request.member_id.as_str()),
-        Ok(()) => match make_topic(&broker).await {
+        // Groups are stored before their members work: the topic for that must be there.
+        Ok(()) => match offsets_topic(&broker).await {
             Err(error) => JoinAnswer::refused(error, request.member_id.as_str()),
-            Ok(()) => {
+            Ok(_) => {
                 let join = wish(&request, &caller, client_id, version);
                 broker.groups.join(&request.group_id, join).await
             }
@@ -37,7 +38,7 @@ pub async fn answer(
     response(answer, version)
 }
 
-fn check(broker: &Broker, request: &JoinGroupRequest, _version: i16) -> Result<(), ResponseError> {
+fn check(broker: &Broker, request: &JoinGroupRequest) -> Result<(), ResponseError> {
     if request.group_id.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
@@ -56,20 +57,6 @@ fn check(broker: &Broker, request: &JoinGroupRequest, _version: i16) -> Result<(
         return Err(ResponseError::MessageTooLarge);
     }
     Ok(())
-}
-
-/// Groups are stored before their members work: the topic for that must be there.
-pub(super) async fn make_topic(broker: &Arc<Broker>) -> Result<(), ResponseError> {
-    let shared = broker.clone();
-    let make = move || internal_topic(&shared.catalog, &shared.config).map(drop);
-    match tokio::task::spawn_blocking(make).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the topic of groups and offsets cannot be made");
-            Err(ResponseError::CoordinatorNotAvailable)
-        }
-        Err(_) => Err(ResponseError::CoordinatorNotAvailable),
-    }
 }
 
 fn wish(

@@ -51,6 +51,7 @@ pub mod sync_group;
 pub mod txn_offset_commit;
 
 mod group_routes;
+mod offsets_topic;
 mod share_routes;
 mod transaction_routes;
 
@@ -190,16 +191,7 @@ fn dispatch(
         ApiKey::DescribeTopicPartitions => {
             reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
         }
-        _ if group_routes::serves(api) => {
-            return group_routes::dispatch(api, broker, caller, head, body);
-        }
-        _ if share_routes::serves(api) => {
-            return share_routes::dispatch(api, broker, caller, head, body);
-        }
-        _ if transaction_routes::serves(api) => {
-            return transaction_routes::dispatch(api, broker, head, body);
-        }
-        _ => return dispatch_change(api, broker.clone(), &header, body),
+        _ => return group_routes::dispatch(api, broker, caller, head, body),
     };
     Ok(Begun::Done(response))
 }

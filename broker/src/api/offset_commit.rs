@@ -14,13 +14,13 @@ use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
+use crate::api::offsets_topic::{checked_offset, offsets_topic};
 use crate::api::{NONE, code};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
 use crate::group::consumer::topics::TopicPartition;
 use crate::group::coordinator::Committer;
-use crate::group::internal::internal_topic;
-use crate::group::offset_records::{Committed, OffsetKey};
+use crate::group::offset_records::Committed;
 use crate::group::offsets::{Change, Commit};
 
 /// Answers the request.
@@ -80,17 +80,7 @@ async fn commit(
     changes: Vec<Change>,
     now_ms: i64,
 ) -> Result<(), ResponseError> {
-    let shared = broker.clone();
-    let make = move || internal_topic(&shared.catalog, &shared.config);
-    let made = tokio::task::spawn_blocking(make).await;
-    let topic = match made {
-        Ok(Ok(topic)) => topic,
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the topic of committed offsets cannot be made");
-            return Err(ResponseError::CoordinatorNotAvailable);
-        }
-        Err(_) => return Err(ResponseError::CoordinatorNotAvailable),
-    };
+    let topic = offsets_topic(broker).await?;
     begun.write(&topic, group, changes, now_ms).await.map_err(|error| {
         tracing::error!(group, %error, "offsets cannot be committed");
         ResponseError::CoordinatorNotAvailable
@@ -144,25 +134,13 @@ fn check(
     asked: &OffsetCommitRequestPartition,
     now_ms: i64,
 ) -> Result<Change, ResponseError> {
-    if topic.partition(asked.partition_index).is_none() {
-        return Err(ResponseError::UnknownTopicOrPartition);
-    }
-    let metadata = asked.committed_metadata.as_deref().unwrap_or_default();
-    if i32::try_from(metadata.len())
-        .map_or(true, |len| len > broker.config.offset_metadata_max_bytes)
-    {
-        return Err(ResponseError::OffsetMetadataTooLarge);
-    }
-    let key = OffsetKey {
-        group: request.group_id.to_string(),
-        topic: topic.name.to_string(),
-        partition: asked.partition_index,
-    };
     let committed = Committed {
         offset: asked.committed_offset,
         leader_epoch: asked.committed_leader_epoch,
-        metadata: metadata.to_owned(),
+        metadata: asked.committed_metadata.as_deref().unwrap_or_default().to_owned(),
         commit_ms: now_ms,
     };
+    let (key, committed) =
+        checked_offset(broker, &request.group_id, topic, asked.partition_index, committed)?;
     Ok((key, Some(committed)))
 }

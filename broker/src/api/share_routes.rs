@@ -10,27 +10,13 @@ use weir_protocol::header::RequestHeader;
 use crate::api::{
     Begun, Caller, Refusal, alter_share_group_offsets, decode, delete_share_group_offsets,
     describe_share_group_offsets, later, reply, share_acknowledge, share_fetch,
-    share_group_describe, share_group_heartbeat,
+    share_group_describe, share_group_heartbeat, transaction_routes,
 };
 use crate::broker::Broker;
 use crate::share::cell::CellError;
 use crate::share::state_log::Written;
 
-/// Whether an API is one of these.
-pub(super) fn serves(api: ApiKey) -> bool {
-    matches!(
-        api,
-        ApiKey::ShareGroupHeartbeat
-            | ApiKey::ShareGroupDescribe
-            | ApiKey::ShareFetch
-            | ApiKey::ShareAcknowledge
-            | ApiKey::DescribeShareGroupOffsets
-            | ApiKey::AlterShareGroupOffsets
-            | ApiKey::DeleteShareGroupOffsets
-    )
-}
-
-/// Begins a request about share groups.
+/// Begins a request about share groups; the others are for the next to know.
 pub(super) fn dispatch(
     api: ApiKey,
     broker: &Arc<Broker>,
@@ -63,7 +49,7 @@ pub(super) fn dispatch(
         ApiKey::DeleteShareGroupOffsets => {
             later(header, delete_share_group_offsets::answer(shared, decode(header, body)?))
         }
-        _ => return Err(Refusal::Codec { api: header.api().name, reason: "no handler".into() }),
+        _ => return transaction_routes::dispatch(api, broker, header, body),
     })
 }
 

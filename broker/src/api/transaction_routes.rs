@@ -8,27 +8,12 @@ use weir_protocol::header::RequestHeader;
 
 use crate::api::{
     Begun, Refusal, add_offsets_to_txn, add_partitions_to_txn, decode, describe_producers,
-    describe_transactions, end_txn, init_producer_id, later, list_transactions, reply,
-    txn_offset_commit,
+    describe_transactions, dispatch_change, end_txn, init_producer_id, later, list_transactions,
+    reply, txn_offset_commit,
 };
 use crate::broker::Broker;
 
-/// Whether an API is one of these.
-pub(super) fn serves(api: ApiKey) -> bool {
-    matches!(
-        api,
-        ApiKey::InitProducerId
-            | ApiKey::AddPartitionsToTxn
-            | ApiKey::AddOffsetsToTxn
-            | ApiKey::EndTxn
-            | ApiKey::TxnOffsetCommit
-            | ApiKey::DescribeProducers
-            | ApiKey::DescribeTransactions
-            | ApiKey::ListTransactions
-    )
-}
-
-/// Begins a request of one of these APIs.
+/// Begins a request of one of these APIs; the others are for the next to know.
 pub(super) fn dispatch(
     api: ApiKey,
     broker: &Arc<Broker>,
@@ -62,8 +47,6 @@ pub(super) fn dispatch(
             let request = decode(header, body)?;
             Begun::Done(reply(header, &list_transactions::answer(broker, &request, version)))
         }
-        _ => {
-            return Err(Refusal::Codec { api: header.api().name, reason: "no handler".into() });
-        }
+        _ => return dispatch_change(api, shared, header, body),
     })
 }

@@ -12,7 +12,8 @@ use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 
-use crate::api::add_offsets_to_txn::place_of;
+use crate::api::add_offsets_to_txn::place_in;
+use crate::api::offsets_topic::{checked_offset, offsets_topic};
 use crate::api::{NONE, code};
 use crate::broker::Broker;
 use crate::catalog::Topic;
@@ -95,25 +96,14 @@ fn offset_of(
     asked: &TxnOffsetCommitRequestPartition,
     now_ms: i64,
 ) -> Result<(OffsetKey, Committed), ResponseError> {
-    let topic = topic.filter(|topic| topic.partition(asked.partition_index).is_some());
     let topic = topic.ok_or(ResponseError::UnknownTopicOrPartition)?;
-    let metadata = asked.committed_metadata.as_deref().unwrap_or_default();
-    let bytes_max = usize::try_from(broker.config.offset_metadata_max_bytes).unwrap_or(0);
-    if metadata.len() > bytes_max {
-        return Err(ResponseError::OffsetMetadataTooLarge);
-    }
-    let key = OffsetKey {
-        group: request.group_id.to_string(),
-        topic: topic.name.to_string(),
-        partition: asked.partition_index,
-    };
     let committed = Committed {
         offset: asked.committed_offset,
         leader_epoch: asked.committed_leader_epoch,
-        metadata: metadata.to_owned(),
+        metadata: asked.committed_metadata.as_deref().unwrap_or_default().to_owned(),
         commit_ms: now_ms,
     };
-    Ok((key, committed))
+    checked_offset(broker, &request.group_id, topic, asked.partition_index, committed)
 }
 
 async fn commit(
@@ -122,8 +112,8 @@ async fn commit(
     offsets: Vec<(OffsetKey, Committed)>,
     now_ms: i64,
 ) -> Result<(), ResponseError> {
-    let place = place_of(broker, &request.group_id).await?;
-    let topic = broker.catalog.topic(&place.0).ok_or(ResponseError::CoordinatorNotAvailable)?;
+    let topic = offsets_topic(broker).await?;
+    let place = place_in(&topic, &request.group_id);
     let producer = (request.producer_id.0, request.producer_epoch);
     let append =
         || broker.offsets.append_pending(&topic, &request.group_id, producer, offsets, now_ms);
