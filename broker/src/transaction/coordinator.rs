@@ -249,25 +249,22 @@ impl Transactions {
         mut left: BTreeSet<Place>,
     ) -> Result<(), ResponseError> {
         loop {
+            // A topic that is gone needs no marker.
+            left.retain(|place| self.partition(place).is_some());
             let mut appended = Vec::new();
             for place in &left {
-                // A topic that is gone needs no marker.
-                let Some(topic) = self.catalog.topic(&place.0) else { continue };
-                let Some(partition) = topic.partition(place.1).cloned() else { continue };
+                let Some(partition) = self.partition(place) else { continue };
                 match append_marker(&partition, producer, marker, self.clock.now_ms()) {
                     Ok(next_offset) => appended.push((place.clone(), partition, next_offset)),
                     Err(error) => {
-                        tracing::warn!(topic = place.0, partition = place.1, %error, "a marker is tried again");
+                        let (topic, partition) = place;
+                        tracing::warn!(topic, partition, %error, "a marker is tried again");
                     }
                 }
             }
-            left.retain(|place| {
-                let is_there = self.catalog.topic(&place.0);
-                is_there.is_some_and(|topic| topic.partition(place.1).is_some())
-            });
             for (place, partition, next_offset) in appended {
                 let durable = partition.durable(next_offset).await;
-                if durable.is_err() && self.catalog.topic(&place.0).is_some() {
+                if durable.is_err() && self.partition(&place).is_some() {
                     // The log directory is offline for good; the next start goes on.
                     return Err(ResponseError::CoordinatorNotAvailable);
                 }
@@ -283,6 +280,10 @@ impl Transactions {
         }
     }
 
+    fn partition(&self, (topic, index): &Place) -> Option<Arc<Partition>> {
+        self.catalog.topic(topic)?.partition(*index).cloned()
+    }
+
     fn store(&self, id: &str, transaction: &Transaction) -> Result<Appending, ResponseError> {
         let topic = self.catalog.topic(TRANSACTION_STATE);
         let topic = topic.ok_or(ResponseError::CoordinatorNotAvailable)?;
@@ -295,10 +296,8 @@ impl Transactions {
 
     /// Goes on with what the last run was about to end, and aborts what no coordinator knows.
     pub async fn resume(self: &Arc<Self>) {
-        let all: Vec<_> =
-            lock(&self.by_id).iter().map(|(id, it)| (id.clone(), it.clone())).collect();
         let mut known = HashMap::new();
-        for (id, entry) in all {
+        for (id, entry) in self.entries() {
             let transaction = lock(&entry).clone();
             if matches!(transaction.state, State::Ongoing | State::Preparing(_)) {
                 known.insert(transaction.producer_id, transaction.partitions.clone());
@@ -353,9 +352,7 @@ impl Transactions {
     fn sweep(self: &Arc<Self>) {
         let now_ms = self.clock.now_ms();
         let silence_max_ms = i64::from(self.config.transactional_id_expiration_ms);
-        let all: Vec<_> =
-            lock(&self.by_id).iter().map(|(id, it)| (id.clone(), it.clone())).collect();
-        for (id, entry) in all {
+        for (id, entry) in self.entries() {
             let mut transaction = lock(&entry);
             if transaction.is_overdue(now_ms) {
                 tracing::warn!(
@@ -382,8 +379,12 @@ impl Transactions {
     /// All transactional ids as they are now.
     #[must_use]
     pub fn list(&self) -> Vec<(String, Transaction)> {
-        let by_id = lock(&self.by_id);
-        by_id.iter().map(|(id, entry)| (id.clone(), lock(entry).clone())).collect()
+        let entries = self.entries().into_iter();
+        entries.map(|(id, entry)| (id, lock(&entry).clone())).collect()
+    }
+
+    fn entries(&self) -> Vec<(String, Arc<Mutex<Transaction>>)> {
+        lock(&self.by_id).iter().map(|(id, entry)| (id.clone(), entry.clone())).collect()
     }
 
     /// One transactional id as it is now.
