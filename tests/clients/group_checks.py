@@ -37,7 +37,7 @@ def read_once(members, values, what):
         return [value for member in members for _, _, value in member.seen if value in values]
 
     wait_until(lambda: len(read()) >= len(values), SECONDS, lambda: f"{what}: {len(read())} of {len(values)} read")
-    settle(members)
+    settle()
     equal(sorted(read()), sorted(values), what)
 
 
@@ -93,11 +93,11 @@ def static_member_is_back(kind, writer, bootstrap):
         close([one, two])
 
 
-def outlives_the_broker(weir, writer):
+def outlives_the_broker(kind, weir, writer):
     """The broker is killed under a group of two: no rebalance, nothing is read twice or lost."""
-    topic = "group-under-kill"
+    topic = f"under-kill-{kind.name}"
     writer.create_topic(topic, PARTITIONS)
-    members = [LibrdkafkaMember(weir.bootstrap, topic, f"of-{topic}") for _ in range(2)]
+    members = [kind(weir.bootstrap, topic, f"of-{topic}") for _ in range(2)]
     try:
         shared_out(members, 3)
         read_once(members, produce(writer, topic, "before"), "read before")
@@ -157,4 +157,4 @@ def run_group_checks(checks, weir, adapters):
     )
     checks.run("group/librdkafka/admin", administered, writer, bootstrap)
     if weir:
-        checks.run("group/librdkafka/broker-killed", outlives_the_broker, weir, writer)
+        checks.run("group/librdkafka/broker-killed", outlives_the_broker, LibrdkafkaMember, weir, writer)

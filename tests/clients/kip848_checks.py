@@ -2,7 +2,9 @@
 
 from adapters import SECONDS
 from checks import equal, holds, wait_until
-from group_checks import close, grows_and_shrinks, produce, read_once, shared_out
+from group_checks import (
+    grows_and_shrinks, outlives_the_broker, produce, read_once, shared_out, static_member_is_back,
+)  # fmt: skip
 from members import LibrdkafkaMember
 
 PARTITIONS = 6
@@ -19,23 +21,6 @@ class ConsumerMember(LibrdkafkaMember):
         super().__init__(bootstrap, topic, group, instance, **{**CONSUMER, **settings})
 
 
-def static_member_is_back(writer, bootstrap):
-    """A static member that goes away and comes back has its partitions again; the other sees nothing."""
-    topic = "kip848-static"
-    writer.create_topic(topic, PARTITIONS)
-    one, two = (ConsumerMember(bootstrap, topic, f"of-{topic}", instance=f"{topic}-{n}") for n in range(2))
-    try:
-        shared_out([one, two], 3)
-        before, noticed = set(two.assigned), one.assignments
-        two.close()
-        two = ConsumerMember(bootstrap, topic, f"of-{topic}", instance=f"{topic}-1")
-        wait_until(lambda: two.error or two.assigned == before, SECONDS, lambda: f"assigned: {two.assigned}")
-        read_once([one, two], produce(writer, topic, "again"), "read after the restart")
-        equal(one.assignments, noticed, "times the other was given partitions")
-    finally:
-        close([one, two])
-
-
 def follows_an_expression(writer, bootstrap):
     """Who subscribes by an expression is given topics that come into being later."""
     writer.create_topic("kip848-regex-a", PARTITIONS)
@@ -49,23 +34,6 @@ def follows_an_expression(writer, bootstrap):
         holds(not [one for one in member.seen if b"not-this" in one[2]], "another topic was read")
     finally:
         member.close()
-
-
-def outlives_the_broker(weir, writer):
-    """The broker is killed under a group of two: both go on with what they have."""
-    topic = "kip848-under-kill"
-    writer.create_topic(topic, PARTITIONS)
-    members = [ConsumerMember(weir.bootstrap, topic, f"of-{topic}") for _ in range(2)]
-    try:
-        shared_out(members, 3)
-        read_once(members, produce(writer, topic, "before"), "read before")
-        noticed = [member.assignments for member in members]
-        weir.kill()
-        weir.start()
-        read_once(members, produce(writer, topic, "after"), "read after")
-        equal([member.assignments for member in members], noticed, "times they were given partitions")
-    finally:
-        close(members)
 
 
 def administered(writer, bootstrap):
@@ -119,8 +87,8 @@ def run_kip848_checks(checks, weir, adapters):
     checks.run("kip848/grows-and-shrinks", grows_and_shrinks, ConsumerMember, writer, bootstrap)
     remote = {"group.remote.assignor": "range"}
     checks.run("kip848/range", lambda: grows_and_shrinks(ConsumerMember, writer, bootstrap, **remote))
-    checks.run("kip848/static", static_member_is_back, writer, bootstrap)
+    checks.run("kip848/static", static_member_is_back, ConsumerMember, writer, bootstrap)
     checks.run("kip848/expression", follows_an_expression, writer, bootstrap)
     checks.run("kip848/admin", administered, writer, bootstrap)
     checks.run("kip848/type", changes_its_type_when_empty, writer, bootstrap)
-    checks.run("kip848/broker-killed", outlives_the_broker, weir, writer)
+    checks.run("kip848/broker-killed", outlives_the_broker, ConsumerMember, weir, writer)

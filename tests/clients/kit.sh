@@ -37,3 +37,15 @@ class_path() {
 case " $* " in
 *" --broker kafka "*) KAFKA_CLASS_PATH=$(class_path "$clients/tools/pom.xml") && export KAFKA_CLASS_PATH ;;
 esac
+
+# client_python: the Python of a venv with the packages of requirements.txt, one for each state of that list.
+client_python() {
+    local venv
+    venv=$WEIR_CACHE/clients-$(sha256sum "$clients/requirements.txt" | cut -c1-12)
+    if [ ! -e "$venv/complete" ]; then
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$clients/requirements.txt" >&2
+        touch "$venv/complete"
+    fi
+    echo "$venv/bin/python"
+}

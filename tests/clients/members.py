@@ -132,7 +132,6 @@ class AiokafkaMember(Member):
 MEMBERS = (LibrdkafkaMember, AiokafkaMember, KafkaPythonMember)
 
 
-def settle(members, seconds=0.5):
+def settle(seconds=0.5):
     """Lets members read on for a moment, to see whether they read too much."""
-    del members
     time.sleep(seconds)

@@ -8,9 +8,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-if [ -z "${WEIR_BIN:-}" ]; then
-    (cd "$here/../.." && cargo build --release --locked --quiet --bin weir)
-fi
+# shellcheck source=kit.sh
+. "$here/kit.sh"
 
 if ! command -v kcat >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     # A failure is no failure of the suite: it says `skip log/kcat` then.
@@ -18,19 +17,6 @@ if ! command -v kcat >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)"
         echo "kcat could not be installed"
 fi
 
-if [ -n "${WEIR_CACHE:-}" ]; then
-    mkdir -p "$WEIR_CACHE"
-    cache=$(cd "$WEIR_CACHE" && pwd)
-else
-    cache=$(mktemp -d)
-    trap 'rm -rf "$cache"' EXIT
-fi
-# One venv for each state of the list of packages.
-venv=$cache/clients-$(sha256sum "$here/requirements.txt" | cut -c1-12)
-if [ ! -e "$venv/complete" ]; then
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    touch "$venv/complete"
-fi
-cd "$here/../.."
-PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/suite.py" "$@"
+python=$(client_python)
+cd "$root"
+"$python" "$here/suite.py" "$@"

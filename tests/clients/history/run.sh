@@ -8,31 +8,16 @@
 # Without a JDK and Maven the Java clients stay away, and it says so.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../../.." && pwd)
+# shellcheck source=../kit.sh
+. "$here/../kit.sh"
 
-if [ -z "${WEIR_BIN:-}" ]; then
-    (cd "$root" && cargo build --release --locked --quiet --bin weir)
-fi
 if [ -z "${WEIR_HISTORY_CHECK:-}" ]; then
     (cd "$root" && cargo build --release --locked --quiet --example history-check)
     WEIR_HISTORY_CHECK=${CARGO_TARGET_DIR:-$root/target}/release/examples/history-check
     export WEIR_HISTORY_CHECK
 fi
-if [ -n "${WEIR_CACHE:-}" ]; then
-    mkdir -p "$WEIR_CACHE"
-    cache=$(cd "$WEIR_CACHE" && pwd)
-else
-    cache=$(mktemp -d)
-    trap 'rm -rf "$cache"' EXIT
-fi
-venv=$cache/clients-$(sha256sum "$here/../requirements.txt" | cut -c1-12)
-if [ ! -e "$venv/complete" ]; then
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/../requirements.txt"
-    touch "$venv/complete"
-fi
 if command -v javac >/dev/null && command -v mvn >/dev/null; then
-    java=$cache/history-$(cat "$here/pom.xml" "$here/HistoryWorker.java" | sha256sum | cut -c1-12)
+    java=$WEIR_CACHE/history-$(cat "$here/pom.xml" "$here/HistoryWorker.java" | sha256sum | cut -c1-12)
     if [ ! -e "$java/complete" ]; then
         mkdir -p "$java"
         mvn --quiet --batch-mode -f "$here/pom.xml" dependency:build-classpath "-Dmdep.outputFile=$java/path"
@@ -44,4 +29,5 @@ if command -v javac >/dev/null && command -v mvn >/dev/null; then
 else
     echo "WITHOUT Java clients: javac or mvn is missing"
 fi
-PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/drive.py" "$@"
+python=$(client_python)
+"$python" "$here/drive.py" "$@"
