@@ -86,7 +86,7 @@ impl Transactions {
         let all = self.clone();
         let prepared = tokio::task::spawn_blocking(move || all.prepare()).await;
         let fresh_id = prepared.map_err(|_| ResponseError::CoordinatorNotAvailable)??;
-        let entry = self.entry_for(id, fresh_id, timeout_ms, claimed)?;
+        let entry = self.entry_for(id, fresh_id, timeout_ms)?;
         let (init, appending) = {
             let mut transaction = lock(&entry);
             let now_ms = self.clock.now_ms();
@@ -133,14 +133,10 @@ impl Transactions {
         id: &str,
         fresh_id: i64,
         timeout_ms: i32,
-        claimed: Option<(i64, i16)>,
     ) -> Result<Arc<Mutex<Transaction>>, ResponseError> {
         let mut by_id = lock(&self.by_id);
         if let Some(entry) = by_id.get(id) {
             return Ok(entry.clone());
-        }
-        if claimed.is_some() {
-            return Err(ResponseError::InvalidProducerIdMapping);
         }
         let ids_max = usize::try_from(self.config.transactional_id_max_count).unwrap_or(1);
         if by_id.len() >= ids_max {

@@ -102,7 +102,8 @@ impl Transaction {
     }
 
     /// A producer begins. `claimed` is what it takes for its id and epoch, if it wants to go on
-    /// (KIP-360); `fresh_id` is used when epochs are exhausted.
+    /// (KIP-360): of an id that was never used there is nothing to claim, and as in Kafka it is not
+    /// looked at. `fresh_id` is used when epochs are exhausted.
     ///
     /// # Errors
     /// PRODUCER_FENCED when it claims what is not so; CONCURRENT_TRANSACTIONS while one ends.
@@ -113,7 +114,8 @@ impl Transaction {
         claimed: Option<(i64, i16)>,
         fresh_id: i64,
     ) -> Result<Init, ResponseError> {
-        if claimed.is_some_and(|claimed| claimed != (self.producer_id, self.epoch)) {
+        let is_used = self.epoch >= 0;
+        if is_used && claimed.is_some_and(|claimed| claimed != (self.producer_id, self.epoch)) {
             return Err(ResponseError::ProducerFenced);
         }
         match self.state {

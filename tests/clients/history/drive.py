@@ -179,7 +179,7 @@ def drain(broker, topics, diary, group):
     transactions may stand at the end. The checker looks whether it saw every record."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 2})
     places = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
-    deadline, left = time.monotonic() + 60, places
+    deadline, left = time.monotonic() + 240, places
     before, since = None, time.monotonic()
     while left and time.monotonic() < deadline and time.monotonic() - since < 8:
         time.sleep(0.3)

@@ -199,7 +199,7 @@ class Worker:
         consumer, mine = self.member("movers", ["input"], "rc", {})
         count = 0
         while self.goes_on:
-            for messages in self.poll_some(consumer, mine, 100):
+            for messages in self.poll_some(consumer, mine, 1000):
                 count += 1
                 txn = f"{self.proc}/{count}"
                 self.note_polls(messages, "rc", "movers", txn)

@@ -51,6 +51,13 @@ fn a_newer_producer_fences_the_older_one_and_aborts_what_it_left() {
 }
 
 #[test]
+fn an_id_that_was_never_used_belongs_to_whoever_comes_first() {
+    let mut transaction = Transaction::new(7, 1000, 0);
+    assert_eq!(transaction.init(0, 1000, Some((3, 5)), 99), Ok(Init::Ready(7, 0)));
+    assert_eq!(transaction.init(0, 1000, Some((3, 5)), 99), Err(ResponseError::ProducerFenced));
+}
+
+#[test]
 fn after_the_last_epoch_comes_another_producer() {
     let mut transaction = ready();
     transaction.epoch = EPOCH_MAX;
