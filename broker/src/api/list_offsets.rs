@@ -77,12 +77,17 @@ fn find(
     }
     let ends = partition.ends();
     let at = |offset: i64| Found { offset, timestamp: -1, leader_epoch: partition.leader_epoch() };
+    // The start bears the epoch of the record that stands there, which may be an older one.
+    let start = || Found {
+        leader_epoch: partition.epoch_of(ends.log_start).unwrap_or(-1),
+        ..at(ends.log_start.0)
+    };
     match asked.timestamp {
         LATEST if isolation_level == READ_COMMITTED => Ok(at(ends.last_stable.0)),
         LATEST => Ok(at(ends.high_watermark.0)),
-        EARLIEST => Ok(at(ends.log_start.0)),
+        EARLIEST => Ok(start()),
         NEWEST_TIMESTAMP if version >= 7 => by_time(partition, None),
-        EARLIEST_LOCAL if version >= 8 => Ok(at(ends.log_start.0)),
+        EARLIEST_LOCAL if version >= 8 => Ok(start()),
         LATEST_TIERED if version >= 9 => Ok(NOTHING),
         timestamp if timestamp >= 0 => by_time(partition, Some(timestamp)),
         _ => Err(ResponseError::UnsupportedVersion),
