@@ -1,6 +1,6 @@
 //! What all requests share: settings, topics, committed offsets, counters, the clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::StrBytes;
@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fetch_session::FetchSessions;
 use crate::group::coordinator::Groups;
 use crate::group::offsets::Offsets;
 use crate::log::dir::LogDir;
@@ -28,6 +29,8 @@ pub struct Broker {
     pub offsets: Offsets,
     /// The groups.
     pub groups: Arc<Groups>,
+    /// The fetch sessions. Never locked while something is waited for.
+    pub fetch_sessions: Mutex<FetchSessions>,
     /// Where producer ids come from.
     pub producer_ids: ProducerIds,
     /// The log directory of all partitions.
@@ -56,6 +59,11 @@ impl Broker {
     /// This broker's rack.
     pub fn rack(&self) -> Option<StrBytes> {
         self.config.broker_rack.clone().map(StrBytes::from_string)
+    }
+
+    /// The fetch sessions, locked.
+    pub fn fetch_sessions(&self) -> MutexGuard<'_, FetchSessions> {
+        self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Partitions that have lost durable records, and take no more; each with what is lost.
@@ -118,6 +126,7 @@ impl Broker {
         }
         gauges.producers.set(producers);
         self.refresh_groups();
+        self.refresh_fetch_sessions();
         for (key, committed) in self.offsets.all() {
             let index = key.partition.to_string();
             let labels = [key.group.as_str(), key.topic.as_str(), index.as_str()];
@@ -128,6 +137,15 @@ impl Broker {
                 gauges.group_lag.with_label_values(&labels).set(lag.max(0));
             }
         }
+    }
+
+    fn refresh_fetch_sessions(&self) {
+        let gauges = &self.metrics.gauges;
+        let sessions = self.fetch_sessions();
+        gauges.fetch_sessions.set(sessions.len() as i64);
+        gauges.fetch_session_partitions.set(sessions.partition_count() as i64);
+        let evictions = i64::try_from(sessions.eviction_count()).unwrap_or(i64::MAX);
+        gauges.fetch_session_evictions.set(evictions);
     }
 
     fn refresh_groups(&self) {

@@ -3,6 +3,7 @@
 mod client;
 mod configs;
 mod every_version;
+mod fetch_sessions;
 mod group_versions;
 mod groups;
 mod hostile;
