@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::StrBytes;
+use weir_protocol::records::Offset;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Topic};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fetch_session::FetchSessions;
@@ -15,6 +16,9 @@ use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+
+/// The group in which the compactor commits what it has folded.
+const COMPACTOR_GROUP: &str = "weir-compactor";
 
 /// One broker.
 #[derive(Debug)]
@@ -59,6 +63,15 @@ impl Broker {
     /// This broker's rack.
     pub fn rack(&self) -> Option<StrBytes> {
         self.config.broker_rack.clone().map(StrBytes::from_string)
+    }
+
+    /// The first offset that the topic's table has not folded, as the compactor committed it; `None`
+    /// when the topic is no table or nothing was committed.
+    pub fn folded(&self, topic: &Topic, partition: i32) -> Option<Offset> {
+        let is_table = topic.config.is_table;
+        let name = topic.name.as_str();
+        let folded = is_table.then(|| self.offsets.committed(COMPACTOR_GROUP, name, partition));
+        folded.flatten().map(|folded| Offset(folded.offset.max(0)))
     }
 
     /// The fetch sessions, locked.

@@ -351,16 +351,19 @@ proptest! {
                     client.take(&answer);
                     let known: Vec<_> = client.wanted.keys().map(|key| {
                         let log = logs[key];
-                        let says = if log.error == 0 { (0, log.start, log.end) } else { (log.error, -1, -1) };
-                        (*key, says)
+                        match log.error {
+                            0 => (*key, (0, log.start, log.end)),
+                            error => (*key, (error, -1, -1)),
+                        }
                     }).collect();
                     prop_assert_eq!(client.believed.clone().into_iter().collect::<Vec<_>>(), known);
                     let kept: usize = sessions.sessions.values().map(|one| one.entries.len()).sum();
                     prop_assert_eq!(kept, sessions.partition_count());
-                    prop_assert!(sessions.sessions.values().all(|one| {
+                    let is_whole = sessions.sessions.values().all(|one| {
                         one.turns.len() == one.entries.len()
                             && one.turns.iter().all(|(turn, key)| one.entries[key].turn == *turn)
-                    }));
+                    });
+                    prop_assert!(is_whole);
                 }
             }
         }
