@@ -1,13 +1,15 @@
 //! What all requests share: settings, topics, committed offsets, counters, the clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::StrBytes;
+use weir_protocol::records::Offset;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Topic};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fetch_session::FetchSessions;
 use crate::group::coordinator::Groups;
 use crate::group::offsets::Offsets;
 use crate::log::dir::LogDir;
@@ -16,6 +18,9 @@ use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::share::coordinator::ShareCoordinator;
 use crate::transaction::coordinator::Transactions;
+
+/// The group in which the compactor commits what it has folded.
+const COMPACTOR_GROUP: &str = "weir-compactor";
 
 /// One broker.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Broker {
     pub shares: ShareCoordinator,
     /// The groups.
     pub groups: Arc<Groups>,
+    /// The fetch sessions. Never locked while something is waited for.
+    pub fetch_sessions: Mutex<FetchSessions>,
     /// Where producer ids come from.
     pub producer_ids: Arc<ProducerIds>,
     /// The transactions.
@@ -62,6 +69,20 @@ impl Broker {
     /// This broker's rack.
     pub fn rack(&self) -> Option<StrBytes> {
         self.config.broker_rack.clone().map(StrBytes::from_string)
+    }
+
+    /// The first offset that the topic's table has not folded, as the compactor committed it; `None`
+    /// when the topic is no table or nothing was committed.
+    pub fn folded(&self, topic: &Topic, partition: i32) -> Option<Offset> {
+        let is_table = topic.config.is_table;
+        let name = topic.name.as_str();
+        let folded = is_table.then(|| self.offsets.committed(COMPACTOR_GROUP, name, partition));
+        folded.flatten().map(|folded| Offset(folded.offset.max(0)))
+    }
+
+    /// The fetch sessions, locked.
+    pub fn fetch_sessions(&self) -> MutexGuard<'_, FetchSessions> {
+        self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Partitions that have lost durable records, and take no more; each with what is lost.
@@ -127,6 +148,7 @@ impl Broker {
         gauges.share_groups.set(self.shares.groups.all().len() as i64);
         gauges.share_sessions.set(self.shares.sessions().len() as i64);
         self.refresh_groups();
+        self.refresh_fetch_sessions();
         for (key, committed) in self.offsets.all() {
             let index = key.partition.to_string();
             let labels = [key.group.as_str(), key.topic.as_str(), index.as_str()];
@@ -137,6 +159,15 @@ impl Broker {
                 gauges.group_lag.with_label_values(&labels).set(lag.max(0));
             }
         }
+    }
+
+    fn refresh_fetch_sessions(&self) {
+        let gauges = &self.metrics.gauges;
+        let sessions = self.fetch_sessions();
+        gauges.fetch_sessions.set(sessions.len() as i64);
+        gauges.fetch_session_partitions.set(sessions.partition_count() as i64);
+        let evictions = i64::try_from(sessions.eviction_count()).unwrap_or(i64::MAX);
+        gauges.fetch_session_evictions.set(evictions);
     }
 
     fn refresh_groups(&self) {

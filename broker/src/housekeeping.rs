@@ -16,8 +16,6 @@ use crate::group::expiry::expire;
 use crate::group::rewrite::{REWRITE_SEGMENTS, rewrite_if_large};
 use crate::partition::Partition;
 
-/// The group in which the compactor commits what it has folded.
-pub const COMPACTOR_GROUP: &str = "weir-compactor";
 /// The first look comes after this at the latest, as in Kafka.
 const FIRST_LOOK_MS: i64 = 30_000;
 
@@ -102,11 +100,7 @@ pub fn keep_from(
     if !topic.config.is_table {
         return None;
     }
-    let folded = broker.offsets.committed(COMPACTOR_GROUP, topic.name.as_str(), index);
-    let keep_from = match folded {
-        Some(folded) => Offset(folded.offset.max(0)),
-        None => partition.ends().log_start,
-    };
+    let keep_from = broker.folded(topic, index).unwrap_or_else(|| partition.ends().log_start);
     let hard_bytes = u64::try_from(broker.config.table_retention_hard_bytes).ok();
     if hard_bytes.is_some_and(|hard_bytes| partition.size_bytes() > hard_bytes) {
         tracing::warn!(

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod disk;
+pub mod fetch_session;
 pub mod group;
 pub mod housekeeping;
 pub mod log;

@@ -94,6 +94,12 @@ pub struct Gauges {
     pub group_members: IntGaugeVec,
     /// Generations that were begun.
     pub rebalances: IntGauge,
+    /// Fetch sessions that are kept.
+    pub fetch_sessions: IntGauge,
+    /// Partitions in all of them.
+    pub fetch_session_partitions: IntGauge,
+    /// Fetch sessions that made way for others.
+    pub fetch_session_evictions: IntGauge,
 }
 
 struct Maker<'a>(&'a Registry);
@@ -194,12 +200,24 @@ impl Gauges {
                 &["consumergroup"],
             )?,
             rebalances: make.gauge(
-                "kafka_coordinator_group_completed_rebalances",
+                "kafka_coordinator_group_completed_rebalance_count",
                 "Generations of groups that were begun since the start.",
             )?,
             share_groups: make.gauge("weir_share_groups", "Share groups.")?,
             share_sessions: make
                 .gauge("weir_share_sessions", "Members of share groups that fetch.")?,
+            fetch_sessions: make.gauge(
+                "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+                "Fetch sessions that are kept.",
+            )?,
+            fetch_session_partitions: make.gauge(
+                "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+                "Partitions in all fetch sessions.",
+            )?,
+            fetch_session_evictions: make.gauge(
+                "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
+                "Fetch sessions that made way for others since the start.",
+            )?,
             producers: make.gauge("weir_producers", "Idempotent producers that are remembered.")?,
         })
     }

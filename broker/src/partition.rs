@@ -157,6 +157,12 @@ impl Partition {
         self.log.epoch_end(epoch)
     }
 
+    /// The leader epoch of the record at `offset`, or that would come there.
+    #[must_use]
+    pub fn epoch_of(&self, offset: Offset) -> Option<i32> {
+        self.log.epoch_of(offset)
+    }
+
     /// The leader epoch of what is appended in this run.
     #[must_use]
     pub fn leader_epoch(&self) -> i32 {

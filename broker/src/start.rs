@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kafka_protocol::protocol::StrBytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::config::setting::ConfigError;
 use crate::disk::Disk;
 use crate::disk::os::{OpenError, OsDisk};
+use crate::fetch_session::FetchSessions;
 use crate::group::coordinator::Groups;
 use crate::log::dir::LogDir;
 use crate::log::dir::options::{Durability, LogDirOptions, ReadMode};
@@ -292,6 +293,8 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let transactions =
         Arc::new(transactions.map_err(|source| StartError::Transactions { directory, source })?);
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
+    let session_slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
+    let session_slots = session_slots.unwrap_or(0);
     Ok(Arc::new(Broker {
         config,
         cluster_id,
@@ -299,6 +302,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         offsets,
         shares,
         groups,
+        fetch_sessions: Mutex::new(FetchSessions::new(session_slots)),
         producer_ids,
         transactions,
         logs,

@@ -6,8 +6,8 @@
 //! have passed. Hot records are slices of the log and go to the socket uncopied; cold ones are read
 //! on the blocking pool. Only durable records are seen.
 //!
-//! Fetch sessions are not kept: every answer says session 0, which the protocol allows, and a
-//! client that asks to go on with a session is told that there is none. Not: followers.
+//! In a fetch session what is read is the session's, and the answer leaves out what the client knows
+//! (see `fetch_session`); all between is the same. Not: followers.
 //!
 //! A reader of committed records gets nothing at or beyond the last stable offset, and the list of
 //! the aborted transactions that lie within what it gets.
@@ -29,6 +29,7 @@ use weir_protocol::records::batch::BatchHeader;
 use crate::api::{Begun, NONE, Refusal, Reply, code};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
+use crate::fetch_session::Context;
 use crate::log::error::ReadError;
 use crate::log::{ColdRead, ReadSlice};
 use crate::partition::Partition;
@@ -38,36 +39,47 @@ const TOPIC_ID_FROM: i16 = 13;
 
 /// Reads; waits if there is too little.
 pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result<Begun, Refusal> {
-    let request = FetchRequest::decode(header.api_version, body)
+    let mut request = FetchRequest::decode(header.api_version, body)
         .map_err(|error| Refusal::Codec { api: "Fetch", reason: error.to_string() })?;
-    if request.session_id != 0 && request.session_epoch > 0 {
-        let answer = FetchAnswer {
-            error_code: code(ResponseError::FetchSessionIdNotFound),
-            ..FetchAnswer::default()
-        };
-        return Ok(Begun::Done(encode(answer, &header)));
+    let is_by_id = header.api_version >= TOPIC_ID_FROM;
+    let opened = broker.fetch_sessions().open(&mut request, is_by_id, broker.clock.now_ms());
+    let context = match opened {
+        Ok(context) => context,
+        Err(error) => {
+            let answer = FetchAnswer { error_code: code(error), ..FetchAnswer::default() };
+            return Ok(Begun::Done(encode(answer, &header)));
+        }
+    };
+    let asked = Asked { header, request, context };
+    let collected = collect(broker, &asked.request, &asked.header);
+    if collected.cold.is_empty() && collected.is_satisfied(&asked.request) {
+        return Ok(Begun::Done(finish(broker, collected.answer, &asked)));
     }
-    let collected = collect(broker, &request, &header);
-    if collected.cold.is_empty() && collected.is_satisfied(&request) {
-        return Ok(Begun::Done(count_and_encode(broker, collected.answer, &header)));
-    }
-    Ok(Begun::Blocking(Box::pin(wait(broker.clone(), header, request))))
+    Ok(Begun::Blocking(Box::pin(wait(broker.clone(), asked))))
+}
+
+/// A request, and the session that its answer belongs to.
+struct Asked {
+    header: RequestHeader,
+    request: FetchRequest,
+    context: Context,
 }
 
 /// The loop around reading.
-async fn wait(broker: Arc<Broker>, header: RequestHeader, request: FetchRequest) -> Reply {
+async fn wait(broker: Arc<Broker>, asked: Asked) -> Reply {
+    let Asked { header, request, .. } = &asked;
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = tokio::time::sleep(wait);
     tokio::pin!(deadline);
     let growth = Arc::new(Notify::new());
-    for partition in asked_partitions(&broker.catalog.topics(), &request, header.api_version) {
+    for partition in asked_partitions(&broker.catalog.topics(), request, header.api_version) {
         partition.wake_on_growth(&growth);
     }
     loop {
         // Whatever grows from here on wakes us: the waiter was enrolled before this look.
-        let collected = collect(&broker, &request, &header).load().await;
-        if deadline.is_elapsed() || collected.is_satisfied(&request) {
-            return count_and_encode(&broker, collected.answer, &header);
+        let collected = collect(&broker, request, header).load().await;
+        if deadline.is_elapsed() || collected.is_satisfied(request) {
+            return finish(&broker, collected.answer, &asked);
         }
         tokio::select! {
             () = growth.notified() => {}
@@ -334,10 +346,18 @@ fn failed(index: i32, error: &ReadError) -> FetchPartitionAnswer {
     FetchPartitionAnswer::error(index, code(error.error_code()))
 }
 
-fn count_and_encode(broker: &Broker, answer: FetchAnswer, header: &RequestHeader) -> Reply {
+/// Counts what was read, and leaves out what the session's client knows.
+fn finish(broker: &Broker, mut answer: FetchAnswer, asked: &Asked) -> Reply {
+    let Asked { header, request, context } = asked;
+    let is_by_id = header.api_version >= TOPIC_ID_FROM;
+    if *context != Context::Sessionless {
+        let told = (is_by_id, broker.clock.now_ms());
+        let draw = || rand::random_range(1..=i32::MAX);
+        broker.fetch_sessions().close(*context, request, &mut answer, told, draw);
+    }
     let topics = broker.catalog.topics();
     for answered in &answer.topics {
-        let topic = match header.api_version >= TOPIC_ID_FROM {
+        let topic = match is_by_id {
             true => topics.identified(&answered.topic_id),
             false => topics.named(&answered.name),
         };

@@ -165,6 +165,10 @@ settings! {
     socket_request_max_bytes: i32 = 104_857_600, "socket.request.max.bytes", at_least(1024);
     /// Most record bytes in one Fetch answer.
     fetch_max_bytes: i32 = 57_671_680, "fetch.max.bytes", at_least(1024);
+    /// Fetch sessions (KIP-227) that are kept at once; a client without one names all its partitions
+    /// in every request. 0: none.
+    max_incremental_fetch_session_cache_slots: i32 = 1000,
+        "max.incremental.fetch.session.cache.slots", at_least(0);
     /// A connection without a request for so long is closed.
     connections_max_idle_ms: i64 = 600_000, "connections.max.idle.ms", at_least(1);
     /// Connections that are served at once; more are closed as they come.

@@ -277,6 +277,12 @@ impl Log {
         epochs.end_of(epoch, self.point.log_end())
     }
 
+    /// The leader epoch of the record at `offset`, or that would come there.
+    #[must_use]
+    pub fn epoch_of(&self, offset: Offset) -> Option<i32> {
+        self.epochs.read().unwrap_or_else(PoisonError::into_inner).of(offset)
+    }
+
     /// Bytes of all its batches.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

@@ -5,6 +5,7 @@ mod compaction;
 mod configs;
 mod consumer_groups;
 mod every_version;
+mod fetch_sessions;
 mod group_versions;
 mod groups;
 mod hostile;

@@ -60,6 +60,7 @@ async fn a_table_keeps_what_it_has_not_folded() {
     fill(&mut client, "later", &[]).await;
     await_start(&mut client, "later", BATCHES).await;
     assert_eq!(client.list_offset("table", -2).await.offset, 0);
+    assert_eq!(client.list_offset("table", -5).await.offset, -1);
 
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(0)
@@ -73,6 +74,8 @@ async fn a_table_keeps_what_it_has_not_folded() {
         .with_topics(vec![topic]);
     let committed = client.call(8, &request).await;
     assert_eq!(committed.topics[0].partitions[0].error_code, 0);
+    let tiered = client.list_offset("table", -5).await;
+    assert_eq!((tiered.error_code, tiered.offset), (0, BATCHES / 2 - 1));
     let start = await_start(&mut client, "table", 1).await;
     assert!(start <= BATCHES / 2, "{start} is beyond what was folded");
     broker.stop().await.expect("a clean stop");
