@@ -5,6 +5,7 @@
 //! fixed size are listed by their size only. `or_null` marks what the codec takes as null, in every
 //! version: what a null means, and whether it may stand there, is the handler's to answer.
 
+mod admin;
 mod group;
 mod share;
 mod transaction;
@@ -152,10 +153,17 @@ pub fn of(api_key: i16) -> Option<Shape> {
         28 => transaction::TXN_OFFSET_COMMIT,
         32 => DESCRIBE_CONFIGS,
         33 => ALTER_CONFIGS,
+        34 => admin::ALTER_REPLICA_LOG_DIRS,
+        35 => admin::DESCRIBE_LOG_DIRS,
         37 => CREATE_PARTITIONS,
         42 => group::DELETE_GROUPS,
+        43 => admin::ELECT_LEADERS,
         44 => INCREMENTAL_ALTER_CONFIGS,
+        45 => admin::ALTER_PARTITION_REASSIGNMENTS,
+        46 => admin::LIST_PARTITION_REASSIGNMENTS,
         47 => group::OFFSET_DELETE,
+        55 => admin::DESCRIBE_QUORUM,
+        57 => admin::UPDATE_FEATURES,
         60 => DESCRIBE_CLUSTER,
         61 => transaction::DESCRIBE_PRODUCERS,
         65 => transaction::DESCRIBE_TRANSACTIONS,

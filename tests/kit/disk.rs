@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_broker::disk::mapped_file::MappedFile;
-use weir_broker::disk::{Disk, DiskFile, parent};
+use weir_broker::disk::{Disk, DiskFile, Room, Volume, parent};
 
 /// What a disk writes as one.
 const SECTOR_BYTES: usize = 512;
@@ -425,6 +425,15 @@ impl Disk for SimDisk {
         folder.durable = folder.cached.clone();
         folder.pending.clear();
         Ok(())
+    }
+
+    fn volume(&self) -> Volume {
+        let state = self.lock();
+        let room = state.faults.capacity_bytes.map(|total_bytes| Room {
+            total_bytes,
+            usable_bytes: total_bytes.saturating_sub(state.used_bytes()),
+        });
+        Volume { path: "/simulated".to_owned(), room }
     }
 }
 

@@ -15,7 +15,7 @@ use weir_protocol::api::{API_VERSIONS, APIS, ApiRow};
 use crate::api::{code, text};
 
 /// Features that are claimed, each with its level; the lowest that could be is 0.
-const FEATURES: &[(&str, i16)] = &[("group.version", 1), ("share.version", 1)];
+pub(super) const FEATURES: &[(&str, i16)] = &[("group.version", 1), ("share.version", 1)];
 /// From here on there are features.
 const FEATURES_FROM: i16 = 3;
 /// Before, Java clients cannot read a feature that may be as low as 0 (KAFKA-17492).

@@ -9,6 +9,8 @@
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod alter_share_group_offsets;
 pub mod api_versions;
 pub mod consumer_group_describe;
@@ -22,10 +24,13 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
+pub mod elect_leaders;
 pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
@@ -36,6 +41,7 @@ pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
@@ -49,7 +55,9 @@ pub mod share_group_describe;
 pub mod share_group_heartbeat;
 pub mod sync_group;
 pub mod txn_offset_commit;
+pub mod update_features;
 
+mod admin_routes;
 mod group_routes;
 mod offsets_topic;
 mod share_routes;
@@ -191,7 +199,7 @@ fn dispatch(
         ApiKey::DescribeTopicPartitions => {
             reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
         }
-        _ => return group_routes::dispatch(api, broker, caller, head, body),
+        _ => return admin_routes::dispatch(api, broker, caller, head, body),
     };
     Ok(Begun::Done(response))
 }

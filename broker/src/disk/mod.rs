@@ -16,6 +16,24 @@ use rustix::io::Errno;
 
 use crate::disk::mapped_file::MappedFile;
 
+/// Where the data directory lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The directory, as people name it: a whole path.
+    pub path: String,
+    /// How much room there is; `None`: the operating system does not say.
+    pub room: Option<Room>,
+}
+
+/// The room on a volume.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What this process may still take.
+    pub usable_bytes: u64,
+}
+
 /// Files by name.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Makes an empty file and opens it for reading and writing. Refused when the name is taken.
@@ -71,6 +89,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the operating system says; the names may then be lost for good.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
+
+    /// Where all this lies, and how much room there is.
+    fn volume(&self) -> Volume;
 
     /// Writes a whole small file under a name that may be taken. Not durable, and not one step:
     /// only for what can be told to be whole and made anew.

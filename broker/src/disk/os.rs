@@ -9,7 +9,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::disk::mapped_file::MappedFile;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Room, Volume};
 
 /// Holds the lock while the process lives.
 const LOCK: &str = ".lock";
@@ -135,6 +135,14 @@ impl Disk for OsDisk {
             return self.folder.sync_all().map_err(lasting);
         }
         File::open(self.at(path))?.sync_all().map_err(lasting)
+    }
+
+    fn volume(&self) -> Volume {
+        let room = rustix::fs::fstatvfs(&self.folder).ok().map(|told| Room {
+            total_bytes: told.f_blocks.saturating_mul(told.f_frsize),
+            usable_bytes: told.f_bavail.saturating_mul(told.f_frsize),
+        });
+        Volume { path: self.root.display().to_string(), room }
     }
 }
 

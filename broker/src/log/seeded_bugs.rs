@@ -2,7 +2,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Volume};
 
 /// Which bugs are on. None, except in the tests that must catch them.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -58,5 +58,9 @@ impl Disk for ForgetfulDisk {
 
     fn sync_dir(&self, _path: &str) -> io::Result<()> {
         Ok(())
+    }
+
+    fn volume(&self) -> Volume {
+        self.0.volume()
     }
 }

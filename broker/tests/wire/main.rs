@@ -1,5 +1,6 @@
 //! The broker as its clients see it: a real socket, the messages of the `kafka-protocol` crate.
 
+mod admin;
 mod client;
 mod compaction;
 mod configs;
