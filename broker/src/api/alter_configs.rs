@@ -1,7 +1,7 @@
-//! AlterConfigs 0-2: replaces all settings of a topic; what is not named falls back to its default.
+//! AlterConfigs 0-2: replaces all that was set for a topic or a broker; what is not named falls back
+//! to its default.
 //!
-//! Durable before the answer, effective at once. A broker's settings come from its file and are
-//! refused. IncrementalAlterConfigs is what clients should use.
+//! Durable before the answer, effective at once. IncrementalAlterConfigs is what clients should use.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use kafka_protocol::messages::alter_configs_response::{
     AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use crate::api::describe_configs::TOPIC;
+use crate::api::describe_configs::{BROKER, TOPIC};
 use crate::api::{code, doubled, text};
 use crate::broker::Broker;
 
@@ -43,8 +43,8 @@ fn alter(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), (ResponseError, String)> {
-    check_type(resource.resource_type)?;
-    let changed = broker.catalog.reconfigure(&resource.resource_name, validate_only, |_| {
+    let name = resource.resource_name.as_str();
+    change(broker, (resource.resource_type, name), validate_only, |_| {
         let mut overrides = BTreeMap::new();
         for config in &resource.configs {
             let Some(value) = &config.value else {
@@ -53,21 +53,29 @@ fn alter(
             overrides.insert(config.name.to_string(), value.to_string());
         }
         Ok(overrides)
-    });
-    changed.map_err(|error| (error.code(), error.to_string()))
+    })
 }
 
-/// Only topics have settings that change while the broker runs.
-pub fn check_type(resource_type: i8) -> Result<(), (ResponseError, String)> {
-    match resource_type {
-        TOPIC => Ok(()),
-        super::describe_configs::BROKER => Err((
-            ResponseError::InvalidRequest,
-            "A broker's settings come from its file: change them there and restart it.".into(),
-        )),
-        other => Err((
-            ResponseError::InvalidRequest,
-            format!("Resources of type {other} have no settings here."),
-        )),
-    }
+/// Replaces what was set for a topic or a broker by what `change` makes of it; only checks if `is_dry`.
+pub(super) fn change(
+    broker: &Broker,
+    (resource_type, name): (i8, &str),
+    is_dry: bool,
+    change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String>,
+) -> Result<(), (ResponseError, String)> {
+    let changed = match resource_type {
+        TOPIC => broker.catalog.reconfigure(name, is_dry, change),
+        BROKER if name.is_empty() || name.parse() == Ok(broker.config.node_id) => {
+            broker.catalog.reconfigure_defaults(name, is_dry, change)
+        }
+        BROKER => {
+            let why = format!("This is broker {}, not {name}.", broker.config.node_id);
+            return Err((ResponseError::InvalidRequest, why));
+        }
+        other => {
+            let why = format!("Resources of type {other} have no settings here.");
+            return Err((ResponseError::InvalidRequest, why));
+        }
+    };
+    changed.map_err(|error| (error.code(), error.to_string()))
 }

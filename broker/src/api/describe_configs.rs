@@ -1,9 +1,9 @@
 //! DescribeConfigs 1-4: every setting of a topic or of this broker, with its source; synonyms when
 //! asked, types and docs from version 3 on.
 //!
-//! Topics (type 2), this broker (type 4, by its number) and groups (32) are described; the empty broker name is
-//! the cluster-wide default, of which nothing is set. Other types are refused. A broker's settings
-//! come from its file and cannot be changed while it runs, so they are read-only.
+//! Topics (type 2), brokers (type 4) and groups (32) are described. This broker by its number; the
+//! empty name stands for all brokers, and shows what clients have set for them. Of a broker's
+//! settings the defaults of topics can be changed while it runs; the others are read-only.
 
 use std::collections::HashSet;
 
@@ -18,8 +18,9 @@ use kafka_protocol::messages::describe_configs_response::{
 
 use crate::api::{code, text};
 use crate::broker::Broker;
-use crate::config::SETTINGS;
-use crate::config::topic::Source;
+use crate::config::setting::Source;
+use crate::config::topic::{TopicConfig, is_dynamic};
+use crate::config::{BrokerSetting, Config, SETTINGS};
 use crate::share::settings::GROUP_SETTINGS;
 
 /// A topic, as a resource type.
@@ -28,8 +29,6 @@ pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
 /// A group, as a resource type.
 pub const GROUP: i8 = 32;
-/// Where a group's own setting comes from, in Kafka's numbers.
-const GROUP_SOURCE: i8 = 8;
 
 /// Answers the request.
 pub fn answer(
@@ -95,7 +94,7 @@ fn describe(
             })?;
             Ok(describe_topic(broker, &topic.config))
         }
-        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name.is_empty() => Ok(describe_all_brokers(broker)),
         BROKER if name.parse() == Ok(broker.config.node_id) => Ok(describe_broker(broker)),
         BROKER => Err((
             ResponseError::InvalidRequest,
@@ -109,11 +108,8 @@ fn describe(
     }
 }
 
-fn describe_topic(
-    broker: &Broker,
-    config: &crate::config::topic::TopicConfig,
-) -> Vec<DescribeConfigsResourceResult> {
-    let settings = config.describe(&broker.config).into_iter();
+fn describe_topic(broker: &Broker, config: &TopicConfig) -> Vec<DescribeConfigsResourceResult> {
+    let settings = config.describe(&broker.catalog.defaults()).into_iter();
     settings
         .map(|setting| {
             let synonyms = setting.synonyms.into_iter().map(|(name, value, source)| {
@@ -138,7 +134,7 @@ fn describe_group(broker: &Broker, group: &str) -> Vec<DescribeConfigsResourceRe
     let set = broker.shares.configs.overrides(group);
     let settings = GROUP_SETTINGS.iter().map(|setting| {
         let own = set.get(setting.name);
-        let source = if own.is_some() { GROUP_SOURCE } else { Source::Default as i8 };
+        let source = if own.is_some() { Source::Group } else { Source::Default } as i8;
         let value = own.cloned().unwrap_or_else(|| (setting.default)(&broker.config));
         let synonym = DescribeConfigsSynonym::default()
             .with_name(text(setting.name))
@@ -156,22 +152,41 @@ fn describe_group(broker: &Broker, group: &str) -> Vec<DescribeConfigsResourceRe
 }
 
 fn describe_broker(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {
-    let settings = SETTINGS.iter().map(|setting| {
-        let value = setting.value(&broker.config).map(text);
-        let given = broker.config.is_given(setting.name);
-        let source = if given { Source::Broker } else { Source::Default } as i8;
-        let synonym = DescribeConfigsSynonym::default()
-            .with_name(text(setting.name))
-            .with_value(value.clone())
-            .with_source(source);
-        DescribeConfigsResourceResult::default()
-            .with_name(text(setting.name))
-            .with_value(value)
-            .with_read_only(true)
-            .with_config_source(source)
-            .with_config_type(setting.kind as i8)
-            .with_documentation(Some(text(setting.doc())))
-            .with_synonyms(vec![synonym])
+    let holding = broker.catalog.defaults();
+    SETTINGS.iter().map(|setting| describe_setting(setting, &holding)).collect()
+}
+
+/// What clients have set for all brokers.
+fn describe_all_brokers(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {
+    let holding = broker.catalog.defaults();
+    let set = broker.catalog.default_overrides("");
+    let settings = SETTINGS.iter().filter_map(|setting| {
+        let value = text(set.get(setting.name)?.as_str());
+        let mut described = describe_setting(setting, &holding);
+        described.synonyms.retain(|synonym| synonym.source == Source::DynamicDefault as i8);
+        Some(described.with_value(Some(value)).with_config_source(Source::DynamicDefault as i8))
     });
     settings.collect()
+}
+
+fn describe_setting(setting: &BrokerSetting, holding: &Config) -> DescribeConfigsResourceResult {
+    let layers =
+        holding.layers(setting.name).iter().map(|(source, value)| (*source, value.clone()));
+    let default = setting.default_value().map(|value| (Source::Default, value));
+    let all: Vec<_> = layers.chain(default).collect();
+    let source = all.first().map_or(Source::Default, |(source, _)| *source);
+    let synonyms = all.into_iter().map(|(source, value)| {
+        DescribeConfigsSynonym::default()
+            .with_name(text(setting.name))
+            .with_value(Some(text(value)))
+            .with_source(source as i8)
+    });
+    DescribeConfigsResourceResult::default()
+        .with_name(text(setting.name))
+        .with_value(setting.value(holding).map(text))
+        .with_read_only(!is_dynamic(setting.name))
+        .with_config_source(source as i8)
+        .with_config_type(setting.kind as i8)
+        .with_documentation(Some(text(setting.doc())))
+        .with_synonyms(synonyms.collect())
 }

@@ -1,8 +1,8 @@
-//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic, SET and
-//! DELETE on those of a group.
+//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic or a
+//! broker, SET and DELETE on those of a group.
 //!
 //! Durable before the answer, effective at once; APPEND and SUBTRACT only on lists, and on top of
-//! the default when nothing was set. A broker's settings come from its file and are refused.
+//! the default when nothing was set.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
 
-use crate::api::alter_configs::check_type;
-use crate::api::describe_configs::GROUP;
+use crate::api::alter_configs::change;
+use crate::api::describe_configs::{BROKER, GROUP};
 use crate::api::{code, doubled, text};
 use crate::broker::Broker;
-use crate::config::Config;
-use crate::config::setting::list;
+use crate::config::setting::{Kind, list};
 use crate::config::topic::{default_of, is_list, unknown};
+use crate::config::{Config, SETTINGS};
 use crate::share::group_configs::ConfigsError;
 
 const SET: i8 = 0;
@@ -59,9 +59,6 @@ fn alter(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), (ResponseError, String)> {
-    if resource.resource_type != GROUP {
-        check_type(resource.resource_type)?;
-    }
     let doubled = doubled(resource.configs.iter().map(|config| config.name.as_str()));
     if let Some(name) = doubled.iter().next() {
         return Err((ResponseError::InvalidRequest, format!("{name} is altered twice.")));
@@ -75,14 +72,17 @@ fn alter(
     if resource.resource_type == GROUP {
         return alter_group(broker, resource, validate_only);
     }
-    let changed = broker.catalog.reconfigure(&resource.resource_name, validate_only, |current| {
+    let is_broker = resource.resource_type == BROKER;
+    let known = if is_broker { of_broker } else { of_topic };
+    let named = (resource.resource_type, resource.resource_name.as_str());
+    let holding = broker.catalog.defaults();
+    change(broker, named, validate_only, |current| {
         let mut overrides = current.clone();
         for config in &resource.configs {
-            apply(&mut overrides, config, &broker.config)?;
+            apply(&mut overrides, config, known(config.name.as_str(), &holding))?;
         }
         Ok(overrides)
-    });
-    changed.map_err(|error| (error.code(), error.to_string()))
+    })
 }
 
 fn alter_group(
@@ -116,13 +116,31 @@ fn alter_group(
     })
 }
 
+/// What is known of a setting by its name.
+struct Known {
+    is_list: bool,
+    /// What holds when it is not overridden.
+    default: Option<String>,
+}
+
+fn of_topic(name: &str, holding: &Config) -> Result<Known, String> {
+    let is_list = is_list(name).ok_or_else(|| unknown(name))?;
+    Ok(Known { is_list, default: default_of(name, holding) })
+}
+
+fn of_broker(name: &str, holding: &Config) -> Result<Known, String> {
+    let setting = SETTINGS.iter().find(|setting| setting.name == name);
+    let setting = setting.ok_or_else(|| format!("Unknown broker config name: {name}"))?;
+    Ok(Known { is_list: setting.kind == Kind::List, default: setting.value(holding) })
+}
+
 fn apply(
     overrides: &mut BTreeMap<String, String>,
     config: &AlterableConfig,
-    broker: &Config,
+    known: Result<Known, String>,
 ) -> Result<(), String> {
     let name = config.name.as_str();
-    let is_list = is_list(name).ok_or_else(|| unknown(name))?;
+    let Known { is_list, default } = known?;
     if config.config_operation == DELETE {
         overrides.remove(name);
         return Ok(());
@@ -137,7 +155,7 @@ fn apply(
     if !is_list {
         return Err(format!("{name} is not a list: it can be set or deleted, not appended to"));
     }
-    let current = overrides.get(name).cloned().or_else(|| default_of(name, broker));
+    let current = overrides.get(name).cloned().or(default);
     let current = current.unwrap_or_default();
     let mut words: Vec<&str> = list(&current).collect();
     if config.config_operation == APPEND {
@@ -167,7 +185,7 @@ mod tests {
             .with_name(StrBytes::from_static_str(name))
             .with_config_operation(operation)
             .with_value(Some(StrBytes::from_static_str(value)));
-        apply(&mut overrides, &config, &Config::default())?;
+        apply(&mut overrides, &config, of_topic(name, &Config::default()))?;
         Ok(overrides.get(name).cloned().unwrap_or_default())
     }
 

@@ -2,6 +2,7 @@
 
 use kafka_protocol::error::ResponseError;
 
+use crate::catalog::defaults::FILE as DEFAULTS;
 use crate::catalog::names::{FILE, VERSION};
 use crate::log::error::LogError;
 
@@ -23,6 +24,11 @@ pub enum CatalogError {
     /// A setting is refused.
     #[error("{0}")]
     Config(String),
+    /// A setting of the broker that cannot be changed while it runs.
+    #[error(
+        "Cannot update these configs dynamically: {0} (change the broker's file and restart it)"
+    )]
+    NotDynamic(String),
     /// The broker does not let this be done.
     #[error("{0}")]
     Forbidden(String),
@@ -43,6 +49,7 @@ impl CatalogError {
             CatalogError::Unknown => ResponseError::UnknownTopicOrPartition,
             CatalogError::PartitionCount(_) => ResponseError::InvalidPartitions,
             CatalogError::Config(_) => ResponseError::InvalidConfig,
+            CatalogError::NotDynamic(_) => ResponseError::InvalidRequest,
             CatalogError::Forbidden(_) => ResponseError::PolicyViolation,
             CatalogError::DeletionDisabled => ResponseError::TopicDeletionDisabled,
             CatalogError::Log(_) => ResponseError::KafkaStorageError,
@@ -65,6 +72,12 @@ pub enum OpenError {
     /// The first catalog of a new directory cannot be saved.
     #[error("{FILE} cannot be made: {0}")]
     First(LogError),
+    /// What clients have set for the broker cannot be read.
+    #[error(
+        "{DEFAULTS} is damaged; restore it from a copy, or delete it: then what clients have set \
+             for the broker is forgotten"
+    )]
+    Defaults,
     /// The file was written by a newer program.
     #[error("{FILE} has format {found}, this program knows up to {VERSION}; use the newer program")]
     Newer {

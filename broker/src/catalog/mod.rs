@@ -5,6 +5,7 @@
 //! of its partitions (synced), the catalog (synced), then it is seen; and it goes the other way
 //! round. A folder that the catalog does not name was never seen, or has been deleted.
 
+pub mod defaults;
 pub mod error;
 pub mod file;
 pub mod names;
@@ -16,6 +17,7 @@ use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use crate::catalog::defaults::Defaults;
 use crate::catalog::error::{CatalogError, OpenError};
 use crate::catalog::file::{SavedTopic, SavedTopics, decode, encode};
 use crate::catalog::names::{FILE, INTERNAL, check_count, check_name};
@@ -109,6 +111,7 @@ pub struct Catalog {
     logs: Arc<LogDir>,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
+    defaults: RwLock<Defaults>,
     topics: RwLock<Arc<Topics>>,
     changes: Mutex<()>,
 }
@@ -125,13 +128,15 @@ impl Catalog {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => begin(&logs)?,
             Err(error) => return Err(error.into()),
         };
+        let defaults = Defaults::open(&logs, config.clone())?;
         let mut topics = Topics::default();
         set_strays_aside(&logs, &saved)?;
         for saved in saved.topics {
-            topics.put(Arc::new(open_topic(saved, &logs, &config, &metrics)?));
+            topics.put(Arc::new(open_topic(saved, &logs, &defaults.holding, &metrics)?));
         }
         let topics = RwLock::new(Arc::new(topics));
-        Ok(Self { logs, config, metrics, topics, changes: Mutex::new(()) })
+        let defaults = RwLock::new(defaults);
+        Ok(Self { logs, config, metrics, defaults, topics, changes: Mutex::new(()) })
     }
 
     /// All topics as they are now.
@@ -155,7 +160,7 @@ impl Catalog {
             return Err(CatalogError::InvalidName(format!("{name} is kept for the broker")));
         }
         self.check_name_and_count(name, partition_count)?;
-        TopicConfig::parse(name, overrides, &self.config).map_err(CatalogError::Config)
+        TopicConfig::parse(name, overrides, &self.defaults()).map_err(CatalogError::Config)
     }
 
     /// Makes a topic for a client.
@@ -186,7 +191,7 @@ impl Catalog {
         }
         self.check_name_and_count(name, partition_count)?;
         let config =
-            TopicConfig::parse(name, overrides, &self.config).map_err(CatalogError::Config)?;
+            TopicConfig::parse(name, overrides, &self.defaults()).map_err(CatalogError::Config)?;
         self.create_checked(&changes, name, partition_count, config)
     }
 
@@ -268,7 +273,7 @@ impl Catalog {
         let topic = topics.named(name).ok_or(CatalogError::Unknown)?.clone();
         let overrides = change(&topic.config.overrides).map_err(CatalogError::Config)?;
         let config =
-            TopicConfig::parse(name, overrides, &self.config).map_err(CatalogError::Config)?;
+            TopicConfig::parse(name, overrides, &self.defaults()).map_err(CatalogError::Config)?;
         if is_dry {
             return Ok(());
         }

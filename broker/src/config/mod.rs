@@ -4,6 +4,7 @@
 //! default, the parsing and the bounds, and what DescribeConfigs answers. A setting that is not in
 //! the table is refused at the start: nothing is accepted and then ignored.
 
+pub mod kept;
 pub mod listener;
 pub mod setting;
 pub mod topic;
@@ -14,7 +15,7 @@ use weir_protocol::properties::Properties;
 
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
-    ConfigError, Kind, SettingValue, any, assignors, at_least, between, one_of,
+    ConfigError, Kind, SettingValue, Source, any, assignors, at_least, between, one_of,
 };
 
 /// One row of the table of broker settings.
@@ -34,6 +35,11 @@ impl BrokerSetting {
         self.doc.trim_start()
     }
 
+    /// The value that holds when nobody sets it.
+    pub fn default_value(&self) -> Option<String> {
+        (self.show)(&Config::default())
+    }
+
     /// The value that holds under `config`.
     pub fn value(&self, config: &Config) -> Option<String> {
         (self.show)(config)
@@ -46,7 +52,7 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Config {
             $($(#[doc = $doc])+ pub $field: $type,)+
-            given: BTreeMap<&'static str, String>,
+            given: BTreeMap<&'static str, Vec<(Source, String)>>,
         }
 
         impl Default for Config {
@@ -280,8 +286,33 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets one setting, by Kafka's name.
+    /// Sets one setting, by Kafka's name, as the operator does.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        self.set_from(Source::Broker, name, value)
+    }
+
+    /// These settings, and what clients have changed of them for all brokers and for this one.
+    ///
+    /// # Errors
+    /// When a value cannot be, or does not go with the others.
+    pub fn changed(
+        &self,
+        for_all: &BTreeMap<String, String>,
+        for_this: &BTreeMap<String, String>,
+    ) -> Result<Config, ConfigError> {
+        let mut changed = self.clone();
+        for (source, set) in [(Source::DynamicDefault, for_all), (Source::DynamicBroker, for_this)]
+        {
+            for (name, value) in set {
+                changed.set_from(source, name, value)?;
+            }
+        }
+        changed.validate()?;
+        Ok(changed)
+    }
+
+    /// Sets it in front of what a weaker source has set.
+    fn set_from(&mut self, source: Source, name: &str, value: &str) -> Result<(), ConfigError> {
         let name = if name == "log.dir" { "log.dirs" } else { name };
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
             return Err(ConfigError::Unknown { name: name.into() });
@@ -292,13 +323,15 @@ impl Config {
             value: value.into(),
             expected,
         })?;
-        self.given.insert(setting.name, value.into());
+        let layers = self.given.entry(setting.name).or_default();
+        layers.retain(|(other, _)| *other != source);
+        layers.insert(0, (source, value.into()));
         Ok(())
     }
 
-    /// Whether the operator set it, as against the default.
-    pub fn is_given(&self, name: &str) -> bool {
-        self.given.contains_key(name)
+    /// Who gave a setting which value, the strongest first; none: its default holds.
+    pub fn layers(&self, name: &str) -> &[(Source, String)] {
+        self.given.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Checks what only holds between several settings. Called once, at the start.

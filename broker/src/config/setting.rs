@@ -25,6 +25,24 @@ pub enum Kind {
     List = 7,
 }
 
+/// Where a value comes from, with the numbers of DescribeConfigs.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i8)]
+pub enum Source {
+    /// Set for the topic.
+    Topic = 1,
+    /// Set for this broker by a client, while it ran.
+    DynamicBroker = 2,
+    /// Set for all brokers by a client, while they ran.
+    DynamicDefault = 3,
+    /// Set in the broker's file or on its command line.
+    Broker = 4,
+    /// Nobody set it.
+    Default = 5,
+    /// Set for the group.
+    Group = 8,
+}
+
 /// Why a setting is refused; the text is one line for the operator or the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {

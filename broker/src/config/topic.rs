@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use weir_protocol::records::compression::Compression;
 use weir_protocol::table::settings::{SETTINGS as TABLE_SETTINGS, SettingKind, TableSettings};
 
-use crate::config::setting::{Kind, SettingValue, check_cleanup_policy, list};
+use crate::config::setting::{Kind, SettingValue, Source, check_cleanup_policy, list};
 use crate::config::{COMPRESSION_TYPES, Config, SETTINGS as BROKER_SETTINGS};
 use crate::log::config::{LogConfig, Recompression, TimestampType};
 
@@ -244,8 +244,7 @@ impl TopicConfig {
                 .map(|value| (setting.name, value.clone(), Source::Topic))
                 .into_iter()
                 .collect();
-            synonyms
-                .extend(setting.synonyms.iter().filter_map(|name| broker_synonym(name, broker)));
+            synonyms.extend(setting.synonyms.iter().flat_map(|name| broker_synonyms(name, broker)));
             let source = synonyms.first().map_or(Source::Default, |(_, _, source)| *source);
             let value = given.cloned().unwrap_or(default);
             Described {
@@ -283,18 +282,6 @@ impl TopicConfig {
     }
 }
 
-/// Where a value comes from, with the numbers of DescribeConfigs.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-#[repr(i8)]
-pub enum Source {
-    /// Set for the topic.
-    Topic = 1,
-    /// Set in the broker's file or on its command line.
-    Broker = 4,
-    /// Nobody set it.
-    Default = 5,
-}
-
 /// One setting as DescribeConfigs shows it.
 #[derive(Clone, Debug)]
 pub struct Described {
@@ -312,11 +299,22 @@ pub struct Described {
     pub synonyms: Vec<(&'static str, String, Source)>,
 }
 
-/// A broker setting that stands behind a topic's; absent when it has no value at all.
-fn broker_synonym(name: &'static str, broker: &Config) -> Option<(&'static str, String, Source)> {
-    let setting = BROKER_SETTINGS.iter().find(|setting| setting.name == name)?;
-    let source = if broker.is_given(name) { Source::Broker } else { Source::Default };
-    Some((setting.name, setting.value(broker)?, source))
+/// The places that give a value to a broker setting behind a topic's, the strongest first; none
+/// when it has no value at all.
+fn broker_synonyms(name: &str, broker: &Config) -> Vec<(&'static str, String, Source)> {
+    let Some(setting) = BROKER_SETTINGS.iter().find(|setting| setting.name == name) else {
+        return Vec::new();
+    };
+    let layers = broker.layers(name).iter();
+    let given = layers.map(|(source, value)| (setting.name, value.clone(), *source));
+    let default = setting.default_value().map(|value| (setting.name, value, Source::Default));
+    given.chain(default).collect()
+}
+
+/// Whether a broker setting may be changed while the broker runs: those are the defaults of topics,
+/// each by the finest of its names, as in Kafka (KIP-226).
+pub fn is_dynamic(name: &str) -> bool {
+    TOPIC_SETTINGS.iter().any(|setting| setting.synonyms.first() == Some(&name))
 }
 
 /// The log's view of the settings. The values have been checked.
@@ -386,7 +384,7 @@ mod tests {
         for setting in TOPIC_SETTINGS {
             let default = (setting.default)(&broker);
             parse(&[(setting.name, &default)]).expect(setting.name);
-            assert!(setting.synonyms.iter().all(|name| broker_synonym(name, &broker).is_some()
+            assert!(setting.synonyms.iter().all(|name| !broker_synonyms(name, &broker).is_empty()
                 || name.starts_with("log.retention.m")
                 || *name == "log.roll.ms"));
         }

@@ -1,10 +1,11 @@
-//! What was set for share groups, in a file of its own: a checksum, and groups with their settings.
+//! What was set for share groups, in a file of its own.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::config::Config;
+use crate::config::kept::{Overrides, decode, encode};
 use crate::log::dir::LogDir;
 use crate::log::error::LogError;
 use crate::share::settings::GroupSettings;
@@ -13,9 +14,6 @@ use crate::share::settings::GroupSettings;
 pub const FILE: &str = "group-configs";
 /// A bound far above any use, so that no client fills the disk with names.
 const GROUPS_MAX: usize = 10_000;
-
-/// Settings by group.
-type Overrides = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Why settings stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -98,35 +96,5 @@ impl GroupConfigs {
         self.logs.save(FILE, &encode(&overrides))?;
         *self.overrides.write().unwrap_or_else(PoisonError::into_inner) = overrides;
         Ok(())
-    }
-}
-
-fn encode(overrides: &Overrides) -> Vec<u8> {
-    let body = serde_json::to_string(overrides).expect("strings can be written");
-    format!("{:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into_bytes()
-}
-
-fn decode(bytes: &[u8]) -> Option<Overrides> {
-    let (checksum, body) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
-    let body = body.strip_suffix('\n')?;
-    let is_true = checksum == format!("{:08x}", crc32fast::hash(body.as_bytes()));
-    is_true.then(|| serde_json::from_str(body).ok()).flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read_and_every_flipped_bit_is_noticed() {
-        let set = BTreeMap::from([("share.auto.offset.reset".to_owned(), "earliest".to_owned())]);
-        let overrides = Overrides::from([("g".to_owned(), set)]);
-        let bytes = encode(&overrides);
-        assert_eq!(decode(&bytes), Some(overrides));
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&flipped), None, "bit {bit}");
-        }
     }
 }

@@ -11,7 +11,9 @@ use kafka_protocol::messages::{
     AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
 };
 
-use crate::client::{Client, batch, broker, code, text};
+use weir_broker::start::RunningBroker;
+
+use crate::client::{Client, batch, broker, code, config, text};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -42,13 +44,23 @@ fn find<'a>(
 }
 
 async fn alter(client: &mut Client, operation: i8, name: &str, value: Option<&str>) -> i16 {
+    alter_of(client, (TOPIC, "t"), operation, name, value).await
+}
+
+async fn alter_of(
+    client: &mut Client,
+    (resource_type, resource): (i8, &str),
+    operation: i8,
+    name: &str,
+    value: Option<&str>,
+) -> i16 {
     let config = AlterableConfig::default()
         .with_name(text(name))
         .with_config_operation(operation)
         .with_value(value.map(text));
     let resource = AlterConfigsResource::default()
-        .with_resource_type(TOPIC)
-        .with_resource_name(text("t"))
+        .with_resource_type(resource_type)
+        .with_resource_name(text(resource))
         .with_configs(vec![config]);
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
     client.call(1, &request).await.responses[0].error_code
@@ -76,7 +88,8 @@ async fn a_topic_shows_every_setting_with_its_source_type_and_doc() {
     }
     let own = describe(&mut client, BROKER, "1").await;
     assert_eq!(find(&own, "log.durability").value.as_deref(), Some("fsync"));
-    assert!(own.iter().all(|config| config.read_only));
+    assert!(find(&own, "log.durability").read_only);
+    assert!(!find(&own, "log.retention.ms").read_only, "a default of topics can be changed");
     broker.stop().await.expect("a clean stop");
 }
 
@@ -143,5 +156,55 @@ async fn alter_configs_replaces_the_whole_set() {
     let request = AlterConfigsRequest::default().with_resources(vec![own]);
     let refused = client.call(2, &request).await.responses.remove(0);
     assert_eq!(refused.error_code, code(InvalidRequest));
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_of_topics_is_changed_while_the_broker_runs_and_stays_so() {
+    const ALL: (i8, &str) = (BROKER, "");
+    const OWN: (i8, &str) = (BROKER, "1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    client.create("own", 1, &[("max.message.bytes", "1000")]).await;
+    let large = batch(&[&"x".repeat(300)]);
+    let name = "message.max.bytes";
+
+    // For all brokers, then for this one, which is stronger; a topic's own is the strongest.
+    assert_eq!(alter_of(&mut client, ALL, 0, name, Some("200")).await, 0);
+    assert_eq!(client.produce("t", large.clone()).await.error_code, code(MessageTooLarge));
+    assert_eq!(client.produce("own", large.clone()).await.error_code, 0);
+    assert_eq!(alter_of(&mut client, OWN, 0, name, Some("400")).await, 0);
+    assert_eq!(client.produce("t", large.clone()).await.error_code, 0);
+    client.create("later", 1, &[]).await;
+    let shown = describe(&mut client, TOPIC, "later").await;
+    let shown = find(&shown, "max.message.bytes");
+    assert_eq!((shown.value.as_deref(), shown.config_source), (Some("400"), 2));
+    let sources: Vec<i8> = shown.synonyms.iter().map(|synonym| synonym.source).collect();
+    assert_eq!(sources, [2, 3, 5]);
+
+    // What is no default of topics stays as the file has it.
+    assert_eq!(alter_of(&mut client, OWN, 0, "node.id", Some("2")).await, code(InvalidRequest));
+    assert_eq!(alter_of(&mut client, OWN, 0, "no.such", Some("2")).await, code(InvalidConfig));
+    assert_eq!(alter_of(&mut client, OWN, 0, name, Some("few")).await, code(InvalidConfig));
+    assert_eq!(
+        alter_of(&mut client, (BROKER, "9"), 0, name, Some("1")).await,
+        code(InvalidRequest)
+    );
+    drop(client);
+    broker.stop().await.expect("a clean stop");
+
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    let shown = describe(&mut client, BROKER, "").await;
+    assert_eq!(shown.len(), 1, "one setting is set for all brokers");
+    assert_eq!((shown[0].value.as_deref(), shown[0].config_source), (Some("200"), 3));
+    let shown = describe(&mut client, BROKER, "1").await;
+    assert_eq!(find(&shown, name).value.as_deref(), Some("400"));
+    assert_eq!(alter_of(&mut client, OWN, 1, name, None).await, 0);
+    assert_eq!(client.produce("t", large.clone()).await.error_code, code(MessageTooLarge));
+    assert_eq!(alter_of(&mut client, ALL, 1, name, None).await, 0);
+    assert_eq!(client.produce("t", large).await.error_code, 0);
     broker.stop().await.expect("a clean stop");
 }
