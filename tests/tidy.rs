@@ -316,3 +316,23 @@ fn a_library_page_lists_modules_and_holds_no_code() {
     }
     assert_none("code in a library's page", &broken);
 }
+
+#[test]
+fn the_readme_lists_every_api_that_is_served_with_its_versions() {
+    let readme = std::fs::read_to_string("README.md").expect("it is there");
+    let section = readme.split("## The Kafka APIs").nth(1).expect("a section of APIs");
+    let section = section.split("\n## ").next().expect("it ends");
+    let mut told: Vec<String> = section
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.contains(' '))
+        .map(str::to_owned)
+        .collect();
+    let served = weir_protocol::api::APIS.iter();
+    let mut served: Vec<String> =
+        served.map(|api| format!("{} {}-{}", api.name, api.min, api.max)).collect();
+    told.sort();
+    served.sort();
+    assert_eq!(told, served);
+}

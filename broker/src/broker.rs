@@ -162,12 +162,11 @@ impl Broker {
     }
 
     fn refresh_fetch_sessions(&self) {
-        let gauges = &self.metrics.gauges;
+        let gauges = &self.metrics.gauges.fetch_sessions;
         let sessions = self.fetch_sessions();
-        gauges.fetch_sessions.set(sessions.len() as i64);
-        gauges.fetch_session_partitions.set(sessions.partition_count() as i64);
-        let evictions = i64::try_from(sessions.eviction_count()).unwrap_or(i64::MAX);
-        gauges.fetch_session_evictions.set(evictions);
+        gauges.count.set(sessions.len() as i64);
+        gauges.partitions.set(sessions.partition_count() as i64);
+        gauges.evictions.set(i64::try_from(sessions.eviction_count()).unwrap_or(i64::MAX));
     }
 
     fn refresh_groups(&self) {

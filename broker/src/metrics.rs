@@ -94,12 +94,38 @@ pub struct Gauges {
     pub group_members: IntGaugeVec,
     /// Generations that were begun.
     pub rebalances: IntGauge,
-    /// Fetch sessions that are kept.
-    pub fetch_sessions: IntGauge,
+    /// Fetch sessions.
+    pub fetch_sessions: FetchSessionGauges,
+}
+
+/// What is known of fetch sessions.
+#[derive(Debug)]
+pub struct FetchSessionGauges {
+    /// How many are kept.
+    pub count: IntGauge,
     /// Partitions in all of them.
-    pub fetch_session_partitions: IntGauge,
-    /// Fetch sessions that made way for others.
-    pub fetch_session_evictions: IntGauge,
+    pub partitions: IntGauge,
+    /// Those that made way for others.
+    pub evictions: IntGauge,
+}
+
+impl FetchSessionGauges {
+    fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| {
+            make.gauge(&format!("kafka_server_fetchsessioncache_{name}"), help)
+        };
+        Ok(Self {
+            count: gauge("numincrementalfetchsessions", "Fetch sessions that are kept.")?,
+            partitions: gauge(
+                "numincrementalfetchpartitionscached",
+                "Partitions in all fetch sessions.",
+            )?,
+            evictions: gauge(
+                "incrementalfetchsessionevictions_total",
+                "Fetch sessions that made way for others since the start.",
+            )?,
+        })
+    }
 }
 
 struct Maker<'a>(&'a Registry);
@@ -206,18 +232,7 @@ impl Gauges {
             share_groups: make.gauge("weir_share_groups", "Share groups.")?,
             share_sessions: make
                 .gauge("weir_share_sessions", "Members of share groups that fetch.")?,
-            fetch_sessions: make.gauge(
-                "kafka_server_fetchsessioncache_numincrementalfetchsessions",
-                "Fetch sessions that are kept.",
-            )?,
-            fetch_session_partitions: make.gauge(
-                "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
-                "Partitions in all fetch sessions.",
-            )?,
-            fetch_session_evictions: make.gauge(
-                "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
-                "Fetch sessions that made way for others since the start.",
-            )?,
+            fetch_sessions: FetchSessionGauges::new(make)?,
             producers: make.gauge("weir_producers", "Idempotent producers that are remembered.")?,
         })
     }
