@@ -3,6 +3,8 @@
 #   WEIR_BIN      the program under test; if unset, `cargo build --release --locked` builds it
 #   WEIR_CACHE    folder that keeps the clients from one run to the next; if unset, a temporary one
 #   WEIR_RESULTS  folder that takes a file of JSON lines from each suite, for matrix.py; if unset, none
+#
+# Exit status 75: the clients could not be had, so nothing was tried.
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$clients/../.." && pwd)
 
@@ -20,14 +22,29 @@ mkdir -p "$WEIR_CACHE"
 WEIR_CACHE=$(cd "$WEIR_CACHE" && pwd)
 export WEIR_CACHE PYTHONPATH=$clients PYTHONDONTWRITEBYTECODE=1
 
+# cannot_have <what> [why]: ends the suite before it has tried anything.
+cannot_have() {
+    echo "NOT TRIED: cannot have $1${2:+: $2}" >&2
+    exit 75
+}
+
+# need <command> <Debian package>: installs the package where the command is missing.
+need() {
+    command -v "$1" >/dev/null && return
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2") >/dev/null 2>&1 || true
+    fi
+    command -v "$1" >/dev/null || cannot_have "$1" "install the package $2"
+}
+
 # class_path <pom.xml> [-Dname=value...]: the file with the class path that Maven resolves, made once.
 class_path() {
     local pom=$1 name
     shift
     name=$WEIR_CACHE/class-path-$({ cat "$pom"; printf '%s\n' "$@"; } | sha256sum | cut -c1-12)
     if [ ! -e "$name" ]; then
-        mvn -B -q -f "$pom" "$@" -Dmaven.repo.local="$WEIR_CACHE/m2" -Dmdep.outputFile="$name.new" \
-            dependency:build-classpath >&2
+        mvn -B -q -Dstyle.color=never -f "$pom" "$@" -Dmaven.repo.local="$WEIR_CACHE/m2" -Dmdep.outputFile="$name.new" \
+            dependency:build-classpath >&2 || cannot_have "what $pom names"
         mv "$name.new" "$name"
     fi
     echo "$name"
@@ -44,7 +61,8 @@ client_python() {
     venv=$WEIR_CACHE/clients-$(sha256sum "$clients/requirements.txt" | cut -c1-12)
     if [ ! -e "$venv/complete" ]; then
         python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$clients/requirements.txt" >&2
+        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$clients/requirements.txt" >&2 ||
+            cannot_have "the Python clients"
         touch "$venv/complete"
     fi
     echo "$venv/bin/python"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every client suite at full length, one after another, and the table of clients at the end. Takes about half an hour.
+# Every client suite at full length, one after another, and the table of clients at the end. Takes about three quarters of an hour.
 #
 #   WEIR_RESULTS   folder for the JSON lines and the table (clients.md); if unset, a temporary one
 # WEIR_BIN, WEIR_CACHE: see kit.sh.
@@ -19,6 +19,8 @@ suite tools/run.sh
 suite streams/run.sh --kills 20
 suite connect/run.sh --eos 1
 suite rust/run.sh
+suite java-share/run.sh
+suite history/run.sh --kills 100
 printf '\n'
 python3 "$clients/matrix.py" "$WEIR_RESULTS" --jsonl "$WEIR_RESULTS/clients.json-lines" | tee "$WEIR_RESULTS/clients.md"
 printf '\n%s suites failed; the table is in %s\n' "$failed" "$WEIR_RESULTS/clients.md"

@@ -20,7 +20,8 @@ if command -v javac >/dev/null && command -v mvn >/dev/null; then
     java=$WEIR_CACHE/history-$(cat "$here/pom.xml" "$here/HistoryWorker.java" | sha256sum | cut -c1-12)
     if [ ! -e "$java/complete" ]; then
         mkdir -p "$java"
-        mvn --quiet --batch-mode -f "$here/pom.xml" dependency:build-classpath "-Dmdep.outputFile=$java/path"
+        path=$(class_path "$here/pom.xml")
+        cp "$path" "$java/path"
         javac -nowarn -cp "$(cat "$java/path")" -d "$java" "$here/HistoryWorker.java"
         touch "$java/complete"
     fi

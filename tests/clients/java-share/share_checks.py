@@ -1,6 +1,6 @@
 """Java's KafkaShareConsumer against a broker that is killed in between: one run for each `version=class path`.
 
-    python3 share_checks.py BROKER VERSION=CLASSPATH...      BROKER: the program `weir-broker`
+    python3 share_checks.py VERSION=CLASSPATH...      The program is told by WEIR_BIN.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from weir import free_port
+from weir import binary, free_port
 
 PATIENCE_S = 180
 
@@ -20,11 +20,11 @@ PATIENCE_S = 180
 class Broker:
     """The broker alone, with locks of two seconds."""
 
-    def __init__(self, binary, directory):
+    def __init__(self, directory):
         self.directory = Path(directory)
         self.port, self.http_port = free_port(), free_port()
         self.command = [
-            binary, "--data-dir", str(self.directory / "data"),
+            binary(), "broker", "--data-dir", str(self.directory / "data"),
             "--listeners", f"PLAINTEXT://127.0.0.1:{self.port}",
             "--http", f"127.0.0.1:{self.http_port}",
             "--override", "group.share.record.lock.duration.ms=2000",
@@ -49,9 +49,9 @@ class Broker:
         self.process.wait()
 
 
-def run(binary, version, class_path):
+def run(version, class_path):
     with tempfile.TemporaryDirectory(prefix="weir-share-") as directory:
-        broker = Broker(binary, directory)
+        broker = Broker(directory)
         broker.start()
         try:
             quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
@@ -76,5 +76,5 @@ def run(binary, version, class_path):
 
 
 if __name__ == "__main__":
-    results = {one: run(sys.argv[1], *one.split("=", 1)) for one in sys.argv[2:]}
+    results = {one: run(*one.split("=", 1)) for one in sys.argv[1:]}
     sys.exit(1 if any(results.values()) else 0)
