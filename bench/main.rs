@@ -17,8 +17,10 @@ mod pipeline;
 mod produce;
 mod report;
 mod rows;
+mod standing;
 mod tables;
 mod topic;
+mod transactions;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,6 +45,10 @@ enum Command {
     Consume(consume::Consume),
     /// Write rows to a topic that is a table, and measure until a snapshot holds them.
     Fold(fold::Fold),
+    /// End transactions one after the other, and measure how many a second.
+    Transactions(transactions::Transactions),
+    /// Hold connections, partitions and groups, and measure what they cost while nothing happens.
+    Standing(standing::Standing),
     /// Serve as a broker that keeps nothing: the floor that a real one is compared with.
     NullServer(null_server::NullServer),
 }
@@ -118,6 +124,8 @@ fn main() -> ExitCode {
     let (threads, output) = match &cli.command {
         Command::Produce(produce::Produce { target, .. })
         | Command::Consume(consume::Consume { target, .. })
+        | Command::Transactions(transactions::Transactions { target, .. })
+        | Command::Standing(standing::Standing { target, .. })
         | Command::Fold(fold::Fold { target, .. }) => (target.threads, target.output),
         Command::NullServer(server) => (server.threads, Output::Table),
     };
@@ -149,6 +157,8 @@ async fn run(command: Command) -> Result<Option<Report>, BenchError> {
             Command::Produce(produce) => produce::run(produce).await.map(Some),
             Command::Consume(consume) => consume::run(consume).await.map(Some),
             Command::Fold(fold) => fold::run(fold).await.map(Some),
+            Command::Transactions(load) => transactions::run(load).await.map(Some),
+            Command::Standing(load) => standing::run(load).await.map(Some),
             Command::NullServer(server) => null_server::run(server).await.map(|()| None),
         }
     });
