@@ -25,6 +25,7 @@ use uuid::Uuid;
 use weir_broker::start::RunningBroker;
 
 use crate::client::{Client, batch, config, produce_request, text};
+use crate::transactions;
 
 /// A member of the group "g" that subscribes to "t".
 struct Member {
@@ -223,6 +224,16 @@ async fn produce(client: &mut Client, values: &[&str]) {
     assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
 }
 
+/// A wish to set something for the group.
+fn setting(name: &str, value: &str) -> IncrementalAlterConfigsRequest {
+    let config = AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(32)
+        .with_resource_name(text("g"))
+        .with_configs(vec![config]);
+    IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_members_share_a_partition_and_what_was_done_stays_done() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -328,16 +339,7 @@ async fn a_group_that_is_to_begin_at_the_start_does_and_is_listed_and_deleted() 
     let mut producer = Client::of(&broker).await;
     producer.create("t", 1, &[]).await;
     produce(&mut producer, &["a", "b"]).await;
-    let setting = |value: &str| {
-        let config = AlterableConfig::default()
-            .with_name(text("share.auto.offset.reset"))
-            .with_value(Some(text(value)));
-        let resource = AlterConfigsResource::default()
-            .with_resource_type(32)
-            .with_resource_name(text("g"))
-            .with_configs(vec![config]);
-        IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
-    };
+    let setting = |value| setting("share.auto.offset.reset", value);
     let refused = producer.call(1, &setting("sometime")).await;
     assert_eq!(refused.responses[0].error_code, ResponseError::InvalidConfig.code());
     assert_eq!(producer.call(1, &setting("earliest")).await.responses[0].error_code, 0);
@@ -372,5 +374,40 @@ async fn a_group_that_is_to_begin_at_the_start_does_and_is_listed_and_deleted() 
     assert_eq!(producer.call(2, &delete).await.results[0].error_code, 0);
     let unknown = producer.call(2, &delete).await.results[0].error_code;
     assert_eq!(unknown, ResponseError::GroupIdNotFound.code());
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_committed_records_waits_for_the_end_and_never_gets_what_was_aborted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = start(folder.path()).await;
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    let committed = setting("share.isolation.level", "read_committed");
+    assert_eq!(client.call(1, &committed).await.responses[0].error_code, 0);
+    let mut ada = Member::join(&broker, "ada").await;
+    assert_eq!(ada.fetch(0).await, []);
+
+    // 0: a plain record, 1: aborted, 2: its marker, 3: committed, 4: its marker, 5: open.
+    produce(&mut client, &["plain"]).await;
+    let producer = transactions::init(&mut client, "x").await.expect("it begins");
+    for (sequence, commits) in [(0, false), (1, true)] {
+        assert_eq!(transactions::add(&mut client, "x", producer, &[0]).await, 0);
+        let written = transactions::write(&mut client, "x", producer, (0, sequence), "v").await;
+        assert_eq!(written, 0);
+        assert_eq!(transactions::end(&mut client, "x", producer, commits).await, 0);
+    }
+    assert_eq!(transactions::add(&mut client, "x", producer, &[0]).await, 0);
+    assert_eq!(transactions::write(&mut client, "x", producer, (0, 2), "open").await, 0);
+
+    let mut acquired = ada.fetch(1000).await;
+    acquired.extend(ada.fetch(0).await);
+    assert_eq!(acquired, [(0, 0, 1), (3, 3, 1)], "neither what was aborted nor what is open");
+    for offset in [0, 3] {
+        assert_eq!(ada.judge(offset, offset, &[1]).await, 0);
+    }
+    assert_eq!(ada.start_offset().await, 5, "the aborted record and the markers are done too");
+    assert_eq!(transactions::end(&mut client, "x", producer, true).await, 0);
+    assert_eq!(ada.fetch(1000).await, [(5, 5, 1)]);
     broker.stop().await.expect("a clean stop");
 }

@@ -34,7 +34,7 @@ fn id(name: &str) -> TransactionalId {
     TransactionalId(text(name))
 }
 
-async fn init(client: &mut Client, name: &str) -> Result<Producer, i16> {
+pub(crate) async fn init(client: &mut Client, name: &str) -> Result<Producer, i16> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(id(name)))
         .with_transaction_timeout_ms(60_000)
@@ -52,7 +52,12 @@ async fn init(client: &mut Client, name: &str) -> Result<Producer, i16> {
     }
 }
 
-async fn add(client: &mut Client, name: &str, producer: Producer, partitions: &[i32]) -> i16 {
+pub(crate) async fn add(
+    client: &mut Client,
+    name: &str,
+    producer: Producer,
+    partitions: &[i32],
+) -> i16 {
     let topic = AddPartitionsToTxnTopic::default()
         .with_name(TopicName(text("t")))
         .with_partitions(partitions.to_vec());
@@ -66,7 +71,7 @@ async fn add(client: &mut Client, name: &str, producer: Producer, partitions: &[
 }
 
 /// Writes one record within the transaction.
-async fn write(
+pub(crate) async fn write(
     client: &mut Client,
     name: &str,
     producer: Producer,
@@ -82,7 +87,12 @@ async fn write(
     client.call(9, &request).await.responses[0].partition_responses[0].error_code
 }
 
-async fn end(client: &mut Client, name: &str, producer: Producer, committed: bool) -> i16 {
+pub(crate) async fn end(
+    client: &mut Client,
+    name: &str,
+    producer: Producer,
+    committed: bool,
+) -> i16 {
     let request = EndTxnRequest::default()
         .with_transactional_id(id(name))
         .with_producer_id(ProducerId(producer.0))

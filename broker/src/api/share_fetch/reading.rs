@@ -6,13 +6,14 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use tokio::sync::Notify;
 use weir_protocol::records::Offset;
-use weir_protocol::records::batch::batches;
+use weir_protocol::records::batch::{BatchHeader, batches};
 
 use crate::api::share_routes::error_of;
 use crate::broker::Broker;
 use crate::catalog::Topic;
 use crate::log::ReadSlice;
 use crate::partition::Partition;
+use crate::producers::Aborted;
 use crate::share::cell::Cell;
 use crate::share::partition::{Acquired, Wish};
 use crate::share::runs::Span;
@@ -199,8 +200,13 @@ impl Look {
         now_ms: i64,
     ) -> Result<(Vec<Acquired>, Option<Written>), ResponseError> {
         let partition = found.topic.partition(found.place.partition);
-        let ends = partition.ok_or(ResponseError::UnknownTopicOrPartition)?.ends();
+        let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let ends = partition.ends();
         let end = self.end_of(ends.last_stable, ends.high_watermark);
+        let aborted = match self.settings.isolation {
+            Isolation::ReadUncommitted => Vec::new(),
+            Isolation::ReadCommitted => partition.aborted_within(Offset(found.from), end),
+        };
         let mut spans = Vec::new();
         let mut known_to = found.from;
         for batch in batches(found.bytes.clone()) {
@@ -213,8 +219,8 @@ impl Look {
                 break;
             }
             known_to = header.last_offset().next().0;
-            // Markers of transactions are nobody's to process.
-            if !header.is_control() {
+            // Markers of transactions are nobody's to process, nor is what was aborted.
+            if !header.is_control() && !is_aborted(&header, &aborted) {
                 let (first, last) = (header.base_offset.0, header.last_offset().0);
                 spans.push(Span { first, last });
             }
@@ -231,6 +237,14 @@ impl Look {
         });
         acted.map_err(|error| error_of(&error))
     }
+}
+
+fn is_aborted(header: &BatchHeader, aborted: &[Aborted]) -> bool {
+    header.is_transactional()
+        && aborted.iter().any(|it| {
+            it.producer_id == header.producer_id
+                && (it.first..=it.last).contains(&header.base_offset)
+        })
 }
 
 /// The batches from the first to the last that hold anything of what was acquired.
