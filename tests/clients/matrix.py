@@ -1,9 +1,10 @@
 """The table of clients, of what the suites wrote into WEIR_RESULTS: Markdown on standard output.
 
-usage: matrix.py FOLDER [--jsonl FILE]
+usage: matrix.py FOLDER [--jsonl FILE] [--write FILE.md]
 
 A row is a client in a version, a column a feature of the plot; what only one client has is told in the
-last column. `--jsonl` writes the same as a file of JSON lines, one for each client and feature.
+last column. `--jsonl` writes the same as a file of JSON lines, one for each client and feature; `--write`
+puts the table between the two marks of a Markdown file.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 PLOT = ("admin", "codecs", "records", "timestamp", "group", "resume", "transaction", "errors")
+BEGIN, END = "<!-- clients: by matrix.py -->", "<!-- clients: end -->"
 MARKS = {"ok": "✓", "FAIL": "**✗**", "skip": "–", None: ""}
 # What the Python suite calls them.
 PYTHON = {
@@ -51,6 +53,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--jsonl")
+    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     found = read(options.folder)
     if options.jsonl:
@@ -61,6 +64,10 @@ def main():
         ]
         Path(options.jsonl).write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(markdown(found))
+    if options.write:
+        before, rest = options.write.read_text().split(BEGIN)
+        after = rest.split(END)[1]
+        options.write.write_text(f"{before}{BEGIN}\n{markdown(found).strip()}\n{END}{after}")
     failed = any(result == "FAIL" for features in found.values() for result, _ in features.values())
     sys.exit(1 if failed or not found else 0)
 
