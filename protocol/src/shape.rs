@@ -5,6 +5,7 @@
 //! fixed size are listed by their size only. `or_null` marks what the codec takes as null, in every
 //! version: what a null means, and whether it may stand there, is the handler's to answer.
 
+mod admin_security;
 mod group;
 mod share;
 mod transaction;
@@ -150,12 +151,20 @@ pub fn of(api_key: i16) -> Option<Shape> {
         25 => transaction::ADD_OFFSETS_TO_TXN,
         26 => transaction::END_TXN,
         28 => transaction::TXN_OFFSET_COMMIT,
+        29 => admin_security::DESCRIBE_ACLS,
+        30 => admin_security::CREATE_ACLS,
+        31 => admin_security::DELETE_ACLS,
         32 => DESCRIBE_CONFIGS,
         33 => ALTER_CONFIGS,
         37 => CREATE_PARTITIONS,
+        38 => admin_security::CREATE_DELEGATION_TOKEN,
+        39 | 40 => admin_security::CHANGE_DELEGATION_TOKEN,
+        41 => admin_security::DESCRIBE_DELEGATION_TOKEN,
         42 => group::DELETE_GROUPS,
         44 => INCREMENTAL_ALTER_CONFIGS,
         47 => group::OFFSET_DELETE,
+        50 => admin_security::DESCRIBE_USER_SCRAM_CREDENTIALS,
+        51 => admin_security::ALTER_USER_SCRAM_CREDENTIALS,
         60 => DESCRIBE_CLUSTER,
         61 => transaction::DESCRIBE_PRODUCERS,
         65 => transaction::DESCRIBE_TRANSACTIONS,

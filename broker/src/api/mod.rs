@@ -6,6 +6,7 @@
 //! refuses fields that a version lacks, so handlers set them by version, and a test asks every API
 //! in every version.
 
+pub mod acls;
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
@@ -15,6 +16,7 @@ pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delegation_tokens;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_share_group_offsets;
@@ -43,6 +45,7 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod scram_credentials;
 pub mod share_acknowledge;
 pub mod share_fetch;
 pub mod share_group_describe;
@@ -52,6 +55,7 @@ pub mod txn_offset_commit;
 
 mod group_routes;
 mod offsets_topic;
+mod security_routes;
 mod share_routes;
 mod transaction_routes;
 
@@ -191,7 +195,7 @@ fn dispatch(
         ApiKey::DescribeTopicPartitions => {
             reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
         }
-        _ => return group_routes::dispatch(api, broker, caller, head, body),
+        _ => return security_routes::dispatch(api, broker, caller, head, body),
     };
     Ok(Begun::Done(response))
 }

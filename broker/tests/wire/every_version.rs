@@ -69,9 +69,10 @@ pub(crate) async fn ask_everything(client: &mut Client) {
     crate::transactions::ask(client).await;
     crate::consumer_groups::ask(client).await;
     config_apis(client).await;
+    crate::security::ask(client).await;
     crate::share::ask_everything(client, id).await;
     changing_apis(client).await;
-    assert_eq!(APIS.len(), 43, "an API was added: ask it here too");
+    assert_eq!(APIS.len(), 52, "an API was added: ask it here too");
 }
 
 async fn hot_apis(client: &mut Client, id: Uuid) {

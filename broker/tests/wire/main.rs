@@ -16,6 +16,7 @@ mod limits;
 mod offsets;
 mod produce_fetch;
 mod retention;
+mod security;
 mod share;
 mod topics;
 mod transactions;
