@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
 pub mod producers;
+pub mod quota;
 pub mod server;
 pub mod share;
 pub mod start;

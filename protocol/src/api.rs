@@ -138,6 +138,8 @@ pub const APIS: &[ApiRow] = &[
     row(42, "DeleteGroups",             0, 2,  2,  Operation::Delete),
     row(44, "IncrementalAlterConfigs",  0, 1,  1,  Operation::AlterConfigs),
     not_flexible(47, "OffsetDelete",    0, 0,      Operation::Delete),
+    row(48, "DescribeClientQuotas",     0, 1,  1,  Operation::DescribeConfigs),
+    row(49, "AlterClientQuotas",        0, 1,  1,  Operation::AlterConfigs),
     row(50, "DescribeUserScramCredentials", 0, 0, 0, Operation::Describe),
     row(51, "AlterUserScramCredentials", 0, 0, 0,  Operation::Alter),
     row(60, "DescribeCluster",          0, 2,  0,  Operation::Describe),

@@ -163,6 +163,8 @@ pub fn of(api_key: i16) -> Option<Shape> {
         42 => group::DELETE_GROUPS,
         44 => INCREMENTAL_ALTER_CONFIGS,
         47 => group::OFFSET_DELETE,
+        48 => admin_security::DESCRIBE_CLIENT_QUOTAS,
+        49 => admin_security::ALTER_CLIENT_QUOTAS,
         50 => admin_security::DESCRIBE_USER_SCRAM_CREDENTIALS,
         51 => admin_security::ALTER_USER_SCRAM_CREDENTIALS,
         60 => DESCRIBE_CLUSTER,

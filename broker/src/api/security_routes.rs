@@ -7,7 +7,8 @@ use kafka_protocol::messages::ApiKey;
 use weir_protocol::header::RequestHeader;
 
 use crate::api::{
-    Begun, Caller, Refusal, acls, decode, delegation_tokens, group_routes, reply, scram_credentials,
+    Begun, Caller, Refusal, acls, alter_client_quotas, decode, delegation_tokens,
+    describe_client_quotas, group_routes, reply, scram_credentials, wait,
 };
 use crate::broker::Broker;
 
@@ -34,6 +35,13 @@ pub(super) fn dispatch(
         }
         ApiKey::DescribeDelegationToken => {
             reply(header, &delegation_tokens::describe(&decode(header, body)?))
+        }
+        ApiKey::DescribeClientQuotas => {
+            reply(header, &describe_client_quotas::answer(broker, &decode(header, body)?))
+        }
+        ApiKey::AlterClientQuotas => {
+            let (broker, request) = (broker.clone(), decode(header, body)?);
+            return Ok(wait(header, move || alter_client_quotas::answer(&broker, &request)));
         }
         ApiKey::DescribeUserScramCredentials => {
             reply(header, &scram_credentials::describe(&decode(header, body)?))

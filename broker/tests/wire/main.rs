@@ -15,6 +15,7 @@ mod lifecycle;
 mod limits;
 mod offsets;
 mod produce_fetch;
+mod quotas;
 mod retention;
 mod security;
 mod share;

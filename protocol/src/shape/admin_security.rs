@@ -1,6 +1,6 @@
-//! The requests about who may do what and how much of it: ACLs, delegation tokens, SCRAM.
+//! The requests about who may do what and how much of it: ACLs, delegation tokens, SCRAM, quotas.
 
-use super::{Shape, bytes, int8, int32, int64, string, structs};
+use super::{Shape, bytes, flag, int8, int32, int64, string, structs};
 
 pub(super) const DESCRIBE_ACLS: Shape = &[
     int8("resource_type_filter"),
@@ -56,4 +56,21 @@ pub(super) const ALTER_USER_SCRAM_CREDENTIALS: Shape = &[
             bytes("salted_password"),
         ],
     ),
+];
+
+pub(super) const DESCRIBE_CLIENT_QUOTAS: Shape = &[
+    structs("components", &[string("entity_type"), int8("match_type"), string("match").or_null()]),
+    flag("strict"),
+];
+
+pub(super) const ALTER_CLIENT_QUOTAS: Shape = &[
+    structs(
+        "entries",
+        &[
+            structs("entity", &[string("entity_type"), string("entity_name").or_null()]),
+            // The value is a floating point number: any eight bytes are one.
+            structs("ops", &[string("key"), int64("value"), flag("remove")]),
+        ],
+    ),
+    flag("validate_only"),
 ];
