@@ -15,6 +15,7 @@ use crate::group::offsets::Offsets;
 use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
+use crate::named_settings::NamedSettings;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::share::coordinator::ShareCoordinator;
@@ -44,6 +45,8 @@ pub struct Broker {
     pub producer_ids: Arc<ProducerIds>,
     /// The transactions.
     pub transactions: Arc<Transactions>,
+    /// Subscriptions to the metrics of clients.
+    pub client_metrics: NamedSettings,
     /// Who may use how much.
     pub quotas: Quotas,
     /// The log directory of all partitions.

@@ -14,14 +14,15 @@
 //! in the log.
 
 mod charge;
+mod write;
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,13 +34,12 @@ use weir_protocol::header::{HeaderError, RequestHeader};
 use crate::api::{self, Begun, Caller, Pending, Reply};
 use crate::broker::Broker;
 use crate::connection::charge::{Charge, Timed};
+use crate::connection::write::write_chunks;
 
 /// Requests of one connection that have begun and are not answered.
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes that are read ahead of a request that holds back the others.
 const READ_AHEAD_BYTES: usize = 64 << 10;
-/// Chunks in one vectored write.
-const WRITE_CHUNKS: usize = 64;
 /// How long a connection may go on answering when the broker stops.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -378,50 +378,5 @@ async fn head(in_flight: &mut VecDeque<InFlight>) -> Reply {
 async fn unmuted(until: Option<Instant>) {
     if let Some(until) = until {
         tokio::time::sleep_until(until).await;
-    }
-}
-
-async fn write_chunks(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<()> {
-    while !out.is_empty() {
-        let mut slices = [IoSlice::new(&[]); WRITE_CHUNKS];
-        let count = out.len().min(WRITE_CHUNKS);
-        for (slice, chunk) in slices.iter_mut().zip(out.iter()) {
-            *slice = IoSlice::new(chunk);
-        }
-        match stream.try_write_vectored(&slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => advance(out, written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Drops what was written.
-fn advance(out: &mut VecDeque<Bytes>, mut written: usize) {
-    while let Some(first) = out.front_mut() {
-        if written < first.len() {
-            first.advance(written);
-            return;
-        }
-        written -= first.len();
-        out.pop_front();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partial_write_goes_on_where_it_stopped() {
-        let mut out = VecDeque::from([Bytes::from("abc"), Bytes::new(), Bytes::from("def")]);
-        advance(&mut out, 2);
-        assert_eq!(out, ["c", "", "def"]);
-        advance(&mut out, 2);
-        assert_eq!(out, ["ef"]);
-        advance(&mut out, 2);
-        assert!(out.is_empty());
     }
 }

@@ -24,6 +24,7 @@ use crate::log::dir::LogDir;
 use crate::log::dir::options::{Durability, LogDirOptions, ReadMode};
 use crate::log::error::{LogError, ReadError};
 use crate::metrics::Metrics;
+use crate::named_settings::NamedSettings;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::quota::gauges::QuotaGauges;
@@ -31,7 +32,7 @@ use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
 use crate::share::group_configs::GroupConfigs;
 use crate::transaction::coordinator::Transactions;
-use crate::{admin, group, housekeeping, share};
+use crate::{admin, client_metrics, group, housekeeping, share};
 
 /// Why a broker does not start; one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -274,6 +275,8 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
+    let client_metrics = NamedSettings::open(logs.clone(), client_metrics::FILE)
+        .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
     let gauges = QuotaGauges::new(|collector| metrics.register(collector))?;
     let quotas = Quotas::open(logs.clone(), clock.clone(), gauges)
         .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
@@ -302,6 +305,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         fetch_sessions: Mutex::new(FetchSessions::new(session_slots)),
         producer_ids,
         transactions,
+        client_metrics,
         quotas,
         logs,
         metrics,

@@ -148,6 +148,7 @@ pub const APIS: &[ApiRow] = &[
     row(66, "ListTransactions",         0, 2,  0,  Operation::Describe),
     row(68, "ConsumerGroupHeartbeat",   0, 1,  0,  Operation::Read),
     row(69, "ConsumerGroupDescribe",    0, 1,  0,  Operation::Describe),
+    row(74, "ListConfigResources",      0, 1,  0,  Operation::DescribeConfigs),
     row(75, "DescribeTopicPartitions",  0, 0,  0,  Operation::Describe),
     row(76, "ShareGroupHeartbeat",      1, 1,  0,  Operation::Read),
     row(77, "ShareGroupDescribe",       1, 1,  0,  Operation::Describe),

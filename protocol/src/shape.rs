@@ -173,6 +173,7 @@ pub fn of(api_key: i16) -> Option<Shape> {
         66 => transaction::LIST_TRANSACTIONS,
         68 => group::CONSUMER_GROUP_HEARTBEAT,
         69 => group::CONSUMER_GROUP_DESCRIBE,
+        74 => admin_security::LIST_CONFIG_RESOURCES,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         76 => share::GROUP_HEARTBEAT,
         77 => share::GROUP_DESCRIBE,

@@ -1,8 +1,9 @@
 //! DescribeConfigs 1-4: every setting of a topic or of this broker, with its source; synonyms when
 //! asked, types and docs from version 3 on.
 //!
-//! Topics (type 2), this broker (type 4, by its number) and groups (32) are described; the empty broker name is
-//! the cluster-wide default, of which nothing is set. Other types are refused. A broker's settings
+//! Topics (type 2), this broker (type 4, by its number), subscriptions to the metrics of clients (16)
+//! and groups (32) are described; the empty broker name is the cluster-wide default, of which nothing
+//! is set. Other types are refused. A broker's settings
 //! come from its file and cannot be changed while it runs, so they are read-only.
 
 use std::collections::HashSet;
@@ -18,7 +19,9 @@ use kafka_protocol::messages::describe_configs_response::{
 
 use crate::api::{code, text};
 use crate::broker::Broker;
+use crate::client_metrics::SUBSCRIPTION_SETTINGS;
 use crate::config::SETTINGS;
+use crate::config::setting::Kind;
 use crate::config::topic::Source;
 use crate::share::settings::GROUP_SETTINGS;
 
@@ -26,10 +29,14 @@ use crate::share::settings::GROUP_SETTINGS;
 pub const TOPIC: i8 = 2;
 /// A broker, as a resource type.
 pub const BROKER: i8 = 4;
+/// A subscription to the metrics of clients, as a resource type.
+pub const CLIENT_METRICS: i8 = 16;
 /// A group, as a resource type.
 pub const GROUP: i8 = 32;
 /// Where a group's own setting comes from, in Kafka's numbers.
 const GROUP_SOURCE: i8 = 8;
+/// The same for a subscription's own.
+const CLIENT_METRICS_SOURCE: i8 = 7;
 
 /// Answers the request.
 pub fn answer(
@@ -101,6 +108,10 @@ fn describe(
             ResponseError::InvalidRequest,
             format!("This is broker {}, not {name}.", broker.config.node_id),
         )),
+        CLIENT_METRICS if name.is_empty() => {
+            Err((ResponseError::InvalidRequest, "A client metrics subscription has a name.".into()))
+        }
+        CLIENT_METRICS => Ok(describe_subscription(broker, name)),
         GROUP => Ok(describe_group(broker, name)),
         other => {
             let why = format!("Resources of type {other} have no settings here.");
@@ -137,22 +148,43 @@ fn describe_topic(
 fn describe_group(broker: &Broker, group: &str) -> Vec<DescribeConfigsResourceResult> {
     let set = broker.shares.configs.overrides(group);
     let settings = GROUP_SETTINGS.iter().map(|setting| {
-        let own = set.get(setting.name);
-        let source = if own.is_some() { GROUP_SOURCE } else { Source::Default as i8 };
-        let value = own.cloned().unwrap_or_else(|| (setting.default)(&broker.config));
-        let synonym = DescribeConfigsSynonym::default()
-            .with_name(text(setting.name))
-            .with_value(Some(text(value.clone())))
-            .with_source(source);
-        DescribeConfigsResourceResult::default()
-            .with_name(text(setting.name))
-            .with_value(Some(text(value)))
-            .with_config_source(source)
-            .with_config_type(setting.kind as i8)
-            .with_documentation(Some(text(setting.doc)))
-            .with_synonyms(vec![synonym])
+        let own = set.get(setting.name).map(|own| (own.clone(), GROUP_SOURCE));
+        let default = || (setting.default)(&broker.config);
+        described(setting.name, own, default, setting.kind, setting.doc)
     });
     settings.collect()
+}
+
+/// A subscription that nobody has set is all defaults, as in Kafka.
+fn describe_subscription(broker: &Broker, name: &str) -> Vec<DescribeConfigsResourceResult> {
+    let set = broker.client_metrics.of(name);
+    let settings = SUBSCRIPTION_SETTINGS.iter().map(|setting| {
+        let own = set.get(setting.name).map(|own| (own.clone(), CLIENT_METRICS_SOURCE));
+        described(setting.name, own, || setting.default.to_owned(), setting.kind, setting.doc)
+    });
+    settings.collect()
+}
+
+/// A setting with its own value and where that comes from, or with its default.
+fn described(
+    name: &str,
+    own: Option<(String, i8)>,
+    default: impl FnOnce() -> String,
+    kind: Kind,
+    doc: &str,
+) -> DescribeConfigsResourceResult {
+    let (value, source) = own.unwrap_or_else(|| (default(), Source::Default as i8));
+    let synonym = DescribeConfigsSynonym::default()
+        .with_name(text(name))
+        .with_value(Some(text(value.clone())))
+        .with_source(source);
+    DescribeConfigsResourceResult::default()
+        .with_name(text(name))
+        .with_value(Some(text(value)))
+        .with_config_source(source)
+        .with_config_type(kind as i8)
+        .with_documentation(Some(text(doc)))
+        .with_synonyms(vec![synonym])
 }
 
 fn describe_broker(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {

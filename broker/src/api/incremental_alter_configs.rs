@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic, SET and
-//! DELETE on those of a group.
+//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic or of a
+//! subscription to the metrics of clients, SET and DELETE on those of a group.
 //!
 //! Durable before the answer, effective at once; APPEND and SUBTRACT only on lists, and on top of
 //! the default when nothing was set. A broker's settings come from its file and are refused.
@@ -15,13 +15,16 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
 };
 
 use crate::api::alter_configs::check_type;
-use crate::api::describe_configs::GROUP;
+use crate::api::describe_configs::{CLIENT_METRICS, GROUP};
 use crate::api::{code, doubled, text};
 use crate::broker::Broker;
+use crate::client_metrics;
 use crate::config::Config;
-use crate::config::setting::list;
+use crate::config::setting::{Kind, list};
 use crate::config::topic::{default_of, is_list, unknown};
-use crate::share::group_configs::ConfigsError;
+use crate::named_settings::SettingsError;
+
+type Failure = (ResponseError, String);
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -59,7 +62,7 @@ fn alter(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), (ResponseError, String)> {
-    if resource.resource_type != GROUP {
+    if !matches!(resource.resource_type, GROUP | CLIENT_METRICS) {
         check_type(resource.resource_type)?;
     }
     let doubled = doubled(resource.configs.iter().map(|config| config.name.as_str()));
@@ -72,8 +75,10 @@ fn alter(
         let why = format!("There is no operation {}.", config.config_operation);
         return Err((ResponseError::InvalidRequest, why));
     }
-    if resource.resource_type == GROUP {
-        return alter_group(broker, resource, validate_only);
+    match resource.resource_type {
+        GROUP => return alter_group(broker, resource, validate_only),
+        CLIENT_METRICS => return alter_subscription(broker, resource, validate_only),
+        _ => {}
     }
     let changed = broker.catalog.reconfigure(&resource.resource_name, validate_only, |current| {
         let mut overrides = current.clone();
@@ -107,10 +112,48 @@ fn alter_group(
         }
         Ok(())
     });
+    told(
+        name,
+        changed.map_err(|error| match error {
+            SettingsError::Refused(why) => {
+                SettingsError::Refused((ResponseError::InvalidConfig, why))
+            }
+            SettingsError::TooMany => SettingsError::TooMany,
+            SettingsError::Storage(error) => SettingsError::Storage(error),
+        }),
+    )
+}
+
+fn alter_subscription(
+    broker: &Broker,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), Failure> {
+    let name = resource.resource_name.as_str();
+    if name.is_empty() {
+        let why = "A client metrics subscription has a name.";
+        return Err((ResponseError::InvalidRequest, why.into()));
+    }
+    let changed = broker.client_metrics.change(name, validate_only, |set| {
+        for config in &resource.configs {
+            let setting = client_metrics::setting(&config.name);
+            let list = setting.map(|it| (it.kind == Kind::List).then(|| it.default.to_owned()));
+            apply_to(set, config, list).map_err(|why| (ResponseError::InvalidRequest, why))?;
+        }
+        client_metrics::check(set).map_err(|refusal| match refusal {
+            client_metrics::Refusal::Request(why) => (ResponseError::InvalidRequest, why),
+            client_metrics::Refusal::Config(why) => (ResponseError::InvalidConfig, why),
+        })
+    });
+    told(name, changed)
+}
+
+fn told(name: &str, changed: Result<(), SettingsError<Failure>>) -> Result<(), Failure> {
     changed.map_err(|error| match error {
-        ConfigsError::Refused(why) => (ResponseError::InvalidConfig, why),
-        ConfigsError::Storage(error) => {
-            tracing::error!(group = name, %error, "settings of a group cannot be written");
+        SettingsError::Refused(failure) => failure,
+        SettingsError::TooMany => (ResponseError::InvalidConfig, error.to_string()),
+        SettingsError::Storage(error) => {
+            tracing::error!(name, %error, "settings cannot be written");
             (ResponseError::KafkaStorageError, String::new())
         }
     })
@@ -122,7 +165,20 @@ fn apply(
     broker: &Config,
 ) -> Result<(), String> {
     let name = config.name.as_str();
-    let is_list = is_list(name).ok_or_else(|| unknown(name))?;
+    let list =
+        is_list(name).map(|is_list| is_list.then(|| default_of(name, broker).unwrap_or_default()));
+    apply_to(overrides, config, list)
+}
+
+/// `list` is the default of a list, nothing within it says that the setting is no list, and nothing
+/// at all that there is no such setting.
+fn apply_to(
+    overrides: &mut BTreeMap<String, String>,
+    config: &AlterableConfig,
+    list_default: Option<Option<String>>,
+) -> Result<(), String> {
+    let name = config.name.as_str();
+    let list_default = list_default.ok_or_else(|| unknown(name))?;
     if config.config_operation == DELETE {
         overrides.remove(name);
         return Ok(());
@@ -134,11 +190,10 @@ fn apply(
         overrides.insert(name.to_owned(), value.to_string());
         return Ok(());
     }
-    if !is_list {
+    let Some(default) = list_default else {
         return Err(format!("{name} is not a list: it can be set or deleted, not appended to"));
-    }
-    let current = overrides.get(name).cloned().or_else(|| default_of(name, broker));
-    let current = current.unwrap_or_default();
+    };
+    let current = overrides.get(name).cloned().unwrap_or(default);
     let mut words: Vec<&str> = list(&current).collect();
     if config.config_operation == APPEND {
         for word in list(value) {

@@ -1,4 +1,4 @@
-//! Which handler answers which API about who may do what, and how much of it.
+//! Which handler answers which API about who may do what, how much of it, and what has settings.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use weir_protocol::header::RequestHeader;
 
 use crate::api::{
     Begun, Caller, Refusal, acls, alter_client_quotas, decode, delegation_tokens,
-    describe_client_quotas, group_routes, reply, scram_credentials, wait,
+    describe_client_quotas, group_routes, list_config_resources, reply, scram_credentials, wait,
 };
 use crate::broker::Broker;
 
@@ -38,6 +38,10 @@ pub(super) fn dispatch(
         }
         ApiKey::DescribeClientQuotas => {
             reply(header, &describe_client_quotas::answer(broker, &decode(header, body)?))
+        }
+        ApiKey::ListConfigResources => {
+            let request = decode(header, body)?;
+            reply(header, &list_config_resources::answer(broker, &request, header.api_version))
         }
         ApiKey::AlterClientQuotas => {
             let (broker, request) = (broker.clone(), decode(header, body)?);

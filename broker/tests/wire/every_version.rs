@@ -71,9 +71,10 @@ pub(crate) async fn ask_everything(client: &mut Client) {
     config_apis(client).await;
     crate::security::ask(client).await;
     crate::quotas::ask(client).await;
+    crate::config_resources::ask(client).await;
     crate::share::ask_everything(client, id).await;
     changing_apis(client).await;
-    assert_eq!(APIS.len(), 54, "an API was added: ask it here too");
+    assert_eq!(APIS.len(), 55, "an API was added: ask it here too");
 }
 
 async fn hot_apis(client: &mut Client, id: Uuid) {

@@ -2,6 +2,7 @@
 
 mod client;
 mod compaction;
+mod config_resources;
 mod configs;
 mod consumer_groups;
 mod every_version;

@@ -105,6 +105,7 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<ListTransactionsRequest>(),
         codec::<ConsumerGroupHeartbeatRequest>(),
         codec::<ConsumerGroupDescribeRequest>(),
+        codec::<ListConfigResourcesRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
         codec::<ShareGroupHeartbeatRequest>(),
         codec::<ShareGroupDescribeRequest>(),

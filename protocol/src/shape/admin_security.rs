@@ -1,6 +1,6 @@
 //! The requests about who may do what and how much of it: ACLs, delegation tokens, SCRAM, quotas.
 
-use super::{Shape, bytes, flag, int8, int32, int64, string, structs};
+use super::{Field, Kind, Shape, bytes, flag, int8, int32, int64, string, structs};
 
 pub(super) const DESCRIBE_ACLS: Shape = &[
     int8("resource_type_filter"),
@@ -74,3 +74,6 @@ pub(super) const ALTER_CLIENT_QUOTAS: Shape = &[
     ),
     flag("validate_only"),
 ];
+
+pub(super) const LIST_CONFIG_RESOURCES: Shape =
+    &[Field::new("resource_types", Kind::Values(&Kind::Fixed(1))).since(1)];
