@@ -15,7 +15,9 @@ use crate::group::offsets::Offsets;
 use crate::log::dir::LogDir;
 use crate::log::recovery::Damage;
 use crate::metrics::Metrics;
+use crate::named_settings::NamedSettings;
 use crate::producer_ids::ProducerIds;
+use crate::quota::Quotas;
 use crate::share::coordinator::ShareCoordinator;
 use crate::transaction::coordinator::Transactions;
 
@@ -43,6 +45,10 @@ pub struct Broker {
     pub producer_ids: Arc<ProducerIds>,
     /// The transactions.
     pub transactions: Arc<Transactions>,
+    /// Subscriptions to the metrics of clients.
+    pub client_metrics: NamedSettings,
+    /// Who may use how much.
+    pub quotas: Quotas,
     /// The log directory of all partitions.
     pub logs: Arc<LogDir>,
     /// The counters.
@@ -149,6 +155,7 @@ impl Broker {
         gauges.share_sessions.set(self.shares.sessions().len() as i64);
         self.refresh_groups();
         self.refresh_fetch_sessions();
+        self.quotas.refresh_gauges();
         for (key, committed) in self.offsets.all() {
             let index = key.partition.to_string();
             let labels = [key.group.as_str(), key.topic.as_str(), index.as_str()];

@@ -9,32 +9,37 @@
 //! requests overlap: their batches are appended as they arrive and their answers wait for the disk
 //! together. Any other request that has to wait holds back those behind it, as in Kafka, because
 //! they may ask for what it does. What a client can have in flight is bounded; beyond it, its
-//! socket is not read. A client that breaks the protocol is closed, with one line in the log.
+//! socket is not read. A client over its quota is answered at once, told for how long it is held
+//! back, and not read so long (KIP-219). A client that breaks the protocol is closed, with one line
+//! in the log.
+
+mod charge;
+mod write;
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_protocol::api::API_VERSIONS;
-use weir_protocol::frame::FrameBuffer;
+use weir_protocol::frame::{FrameBuffer, LENGTH_BYTES};
 use weir_protocol::guard::Limits;
 use weir_protocol::header::{HeaderError, RequestHeader};
 
 use crate::api::{self, Begun, Caller, Pending, Reply};
 use crate::broker::Broker;
+use crate::connection::charge::{Charge, Timed};
+use crate::connection::write::write_chunks;
 
 /// Requests of one connection that have begun and are not answered.
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes that are read ahead of a request that holds back the others.
 const READ_AHEAD_BYTES: usize = 64 << 10;
-/// Chunks in one vectored write.
-const WRITE_CHUNKS: usize = 64;
 /// How long a connection may go on answering when the broker stops.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -70,6 +75,8 @@ struct InFlight {
     api_key: i16,
     since: Instant,
     state: State,
+    /// What its client's quotas are charged for it; nothing while there are no quotas.
+    charge: Option<Charge>,
 }
 
 /// One client's connection.
@@ -83,6 +90,8 @@ pub struct Connection {
     out: VecDeque<Bytes>,
     last_request: Instant,
     idle_max: Duration,
+    /// The client is over its quota, and is not read before.
+    muted_until: Option<Instant>,
 }
 
 /// Serves one client until the connection ends.
@@ -120,6 +129,7 @@ impl Connection {
             out: VecDeque::new(),
             last_request: Instant::now(),
             idle_max: Duration::from_millis(idle_ms.min(DAYS_1000_MS)),
+            muted_until: None,
         }
     }
 
@@ -130,7 +140,8 @@ impl Connection {
             if let Err(ending) = self.advance().await {
                 return ending;
             }
-            let reads = self.may_begin() || self.frames.pending_bytes() < READ_AHEAD_BYTES;
+            let reads = self.muted_until.is_none()
+                && (self.may_begin() || self.frames.pending_bytes() < READ_AHEAD_BYTES);
             tokio::select! {
                 biased;
                 reply = head(&mut self.in_flight) => self.settle_head(reply),
@@ -138,6 +149,9 @@ impl Connection {
                     if ready.is_err() || !self.read() {
                         return Ending::Gone;
                     }
+                }
+                () = unmuted(self.muted_until), if self.muted_until.is_some() => {
+                    self.muted_until = None;
                 }
                 () = &mut idle => {
                     let deadline = self.last_request + self.idle_max;
@@ -158,12 +172,14 @@ impl Connection {
             while self.may_begin() {
                 let since = Instant::now();
                 let begun = match self.frames.next_frame() {
-                    Ok(Some(frame)) => self.begin(frame),
+                    Ok(Some(frame)) => self.begin(frame, since),
                     Ok(None) => break,
                     Err(error) => Err(Ending::Hostile(error.to_string())),
                 };
-                let (api_key, state) = begun.unwrap_or_else(|ending| (-1, State::Over(ending)));
-                self.in_flight.push_back(InFlight { api_key, since, state });
+                self.in_flight.push_back(begun.unwrap_or_else(|ending| {
+                    let state = State::Over(ending);
+                    InFlight { api_key: -1, since, state, charge: None }
+                }));
                 self.last_request = since;
                 is_quiet = false;
             }
@@ -182,40 +198,59 @@ impl Connection {
 
     /// A request that waits holds back those behind it, unless it is a produce.
     fn may_begin(&self) -> bool {
-        self.in_flight.len() < IN_FLIGHT_MAX
+        self.muted_until.is_none()
+            && self.in_flight.len() < IN_FLIGHT_MAX
             && !matches!(
                 self.in_flight.back(),
                 Some(InFlight { state: State::Blocking(_) | State::Over(_), .. })
             )
     }
 
-    fn begin(&self, mut frame: Bytes) -> Result<(i16, State), Ending> {
+    fn begin(&self, mut frame: Bytes, since: Instant) -> Result<InFlight, Ending> {
+        let size_bytes = LENGTH_BYTES + frame.len();
         match RequestHeader::parse(&mut frame) {
             Ok(header) => {
                 let api_key = header.api_key;
+                let is_charged = self.broker.quotas.is_any();
+                let mut charge = is_charged.then(|| Charge::new(&header, size_bytes));
                 // Only a produce may begin while others wait: what it does cannot be seen by them.
                 let state = if api_key == PRODUCE || self.is_settled() {
-                    self.start(header, frame)?
+                    self.start(header, frame, charge.as_mut())?
                 } else {
                     self.hold_back(header, frame)
                 };
-                Ok((api_key, state))
+                if let Some(charge) = &mut charge {
+                    charge.worked(since.elapsed());
+                }
+                Ok(InFlight { api_key, since, state, charge })
             }
             Err(HeaderError::UnsupportedVersion { key: API_VERSIONS, correlation_id, .. }) => {
                 let answer = api::api_versions::answer_unsupported(correlation_id)
                     .map_err(|error| Ending::Failed(error.to_string()))?;
-                Ok((API_VERSIONS, State::Ready(Reply::Answer(answer))))
+                let state = State::Ready(Reply::Answer(answer));
+                Ok(InFlight { api_key: API_VERSIONS, since, state, charge: None })
             }
             Err(error) => Err(Ending::Hostile(error.to_string())),
         }
     }
 
-    fn start(&self, header: RequestHeader, body: Bytes) -> Result<State, Ending> {
+    fn start(
+        &self,
+        header: RequestHeader,
+        body: Bytes,
+        charge: Option<&mut Charge>,
+    ) -> Result<State, Ending> {
         let begun = api::begin(&self.broker, &self.caller, &self.limits, header, body);
         Ok(match begun.map_err(|refusal| Ending::Hostile(refusal.to_string()))? {
             Begun::Done(reply) => State::Ready(reply),
             Begun::Overlapping(pending) => State::Overlapping(pending),
             Begun::Blocking(pending) => State::Blocking(pending),
+            Begun::Working(pending) => {
+                if let Some(charge) = charge {
+                    charge.is_work = true;
+                }
+                State::Blocking(pending)
+            }
         })
     }
 
@@ -230,7 +265,11 @@ impl Connection {
         State::Blocking(Box::pin(async move {
             match api::begin(&broker, &caller, &limits, header, body) {
                 Ok(Begun::Done(reply)) => reply,
-                Ok(Begun::Overlapping(pending) | Begun::Blocking(pending)) => pending.await,
+                Ok(
+                    Begun::Overlapping(pending)
+                    | Begun::Blocking(pending)
+                    | Begun::Working(pending),
+                ) => pending.await,
                 Err(refusal) => Reply::Close(refusal.to_string()),
             }
         }))
@@ -238,6 +277,9 @@ impl Connection {
 
     fn settle_head(&mut self, reply: Reply) {
         if let Some(head) = self.in_flight.front_mut() {
+            if let Some(charge) = head.charge.as_mut().filter(|charge| charge.is_work) {
+                charge.worked(head.since.elapsed());
+            }
             head.state = State::Ready(reply);
         }
     }
@@ -247,12 +289,18 @@ impl Connection {
         while let Some(InFlight { state: State::Ready(_) | State::Over(_), .. }) =
             self.in_flight.front()
         {
-            let InFlight { api_key, since, state } = self.in_flight.pop_front()?;
+            let InFlight { api_key, since, state, charge } = self.in_flight.pop_front()?;
             if let Some(seconds) = self.broker.metrics.request_seconds(api_key) {
                 seconds.observe(since.elapsed().as_secs_f64());
             }
+            let state = match (state, charge) {
+                (State::Ready(reply), Some(charge)) => State::Ready(self.charge(reply, charge)),
+                (state, _) => state,
+            };
             match state {
-                State::Ready(Reply::Answer(answer)) => self.out.extend(answer.into_chunks()),
+                State::Ready(Reply::Answer(answer) | Reply::Throttled(answer, _)) => {
+                    self.out.extend(answer.into_chunks());
+                }
                 State::Ready(Reply::Silence) => {}
                 State::Ready(Reply::Close(reason)) => return Some(Ending::Failed(reason)),
                 State::Over(ending) => return Some(ending),
@@ -260,6 +308,18 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// Charges the client's quotas; if it must be held back, its answer says so and it is not read.
+    fn charge(&mut self, reply: Reply, charge: Charge) -> Reply {
+        let (reply, throttle_ms) = charge.settle(&self.broker.quotas, reply);
+        if throttle_ms > 0 {
+            let until = Instant::now() + Duration::from_millis(u64::from(throttle_ms));
+            self.muted_until = Some(self.muted_until.map_or(until, |other| other.max(until)));
+            // A client that may not send is not idle.
+            self.last_request = self.last_request.max(until);
+        }
+        reply
     }
 
     /// Reads what is there; `false`: the client has gone.
@@ -306,53 +366,17 @@ const DAYS_1000_MS: u64 = 86_400_000 * 1000;
 async fn head(in_flight: &mut VecDeque<InFlight>) -> Reply {
     match in_flight.front_mut() {
         Some(InFlight {
-            state: State::Overlapping(pending) | State::Blocking(pending), ..
-        }) => pending.await,
+            state: State::Overlapping(pending) | State::Blocking(pending),
+            charge,
+            ..
+        }) => Timed::new(pending, charge.as_mut()).await,
         _ => std::future::pending().await,
     }
 }
 
-async fn write_chunks(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<()> {
-    while !out.is_empty() {
-        let mut slices = [IoSlice::new(&[]); WRITE_CHUNKS];
-        let count = out.len().min(WRITE_CHUNKS);
-        for (slice, chunk) in slices.iter_mut().zip(out.iter()) {
-            *slice = IoSlice::new(chunk);
-        }
-        match stream.try_write_vectored(&slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => advance(out, written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Drops what was written.
-fn advance(out: &mut VecDeque<Bytes>, mut written: usize) {
-    while let Some(first) = out.front_mut() {
-        if written < first.len() {
-            first.advance(written);
-            return;
-        }
-        written -= first.len();
-        out.pop_front();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partial_write_goes_on_where_it_stopped() {
-        let mut out = VecDeque::from([Bytes::from("abc"), Bytes::new(), Bytes::from("def")]);
-        advance(&mut out, 2);
-        assert_eq!(out, ["c", "", "def"]);
-        advance(&mut out, 2);
-        assert_eq!(out, ["ef"]);
-        advance(&mut out, 2);
-        assert!(out.is_empty());
+/// Waits until the client may be read again.
+async fn unmuted(until: Option<Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until).await;
     }
 }

@@ -5,13 +5,15 @@
 //! ```
 //!
 //! Each room knows only those to its right. `config`, `metrics` and `clock` stand below all of
-//! them; `start` puts everything together, and `admin` and `housekeeping` look after it.
+//! them; `quota` and `named_settings` know only `log` of the others. `start` puts everything
+//! together, and `admin` and `housekeeping` look after it.
 pub mod admin;
 pub mod api;
 pub mod arguments;
 pub mod broker;
 pub mod catalog;
 pub mod cleaner;
+pub mod client_metrics;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -21,9 +23,11 @@ pub mod group;
 pub mod housekeeping;
 pub mod log;
 pub mod metrics;
+pub mod named_settings;
 pub mod partition;
 pub mod producer_ids;
 pub mod producers;
+pub mod quota;
 pub mod server;
 pub mod share;
 pub mod start;

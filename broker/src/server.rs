@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kafka_protocol::protocol::StrBytes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::Caller;
@@ -19,6 +19,8 @@ use crate::connection;
 
 /// How long accepting rests when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that are held back before they are closed; more are closed at once.
+const HELD_BACK_MAX: usize = 1000;
 /// How long stopping waits for connections; they give themselves less.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -122,6 +124,7 @@ async fn accept(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let held_back = Arc::new(Semaphore::new(HELD_BACK_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = bound.listener.accept() => accepted,
@@ -133,6 +136,11 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let throttle_ms = broker.quotas.charge_connection(peer.ip());
+                if throttle_ms > 0 {
+                    hold_back(&held_back, stream, throttle_ms);
+                    continue;
+                }
                 let Some(place) = Place::take(&open, &broker, peer.ip()) else {
                     broker.metrics.refused_connections.inc();
                     tracing::warn!(%peer, "connection refused: max.connections is reached");
@@ -151,6 +159,15 @@ async fn accept(
     if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
         connections.shutdown().await;
     }
+}
+
+/// An address that connects too often is not served; closed at once, it would come again at once.
+fn hold_back(held_back: &Arc<Semaphore>, stream: TcpStream, throttle_ms: u32) {
+    let Ok(place) = held_back.clone().try_acquire_owned() else { return };
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(u64::from(throttle_ms))).await;
+        drop((stream, place));
+    });
 }
 
 async fn serve(

@@ -24,12 +24,15 @@ use crate::log::dir::LogDir;
 use crate::log::dir::options::{Durability, LogDirOptions, ReadMode};
 use crate::log::error::{LogError, ReadError};
 use crate::metrics::Metrics;
+use crate::named_settings::NamedSettings;
 use crate::producer_ids::ProducerIds;
+use crate::quota::Quotas;
+use crate::quota::gauges::QuotaGauges;
 use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
 use crate::share::group_configs::GroupConfigs;
 use crate::transaction::coordinator::Transactions;
-use crate::{admin, group, housekeeping, share};
+use crate::{admin, client_metrics, group, housekeeping, share};
 
 /// Why a broker does not start; one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +77,6 @@ pub enum StartError {
         /// What is wrong.
         source: ReadError,
     },
-    /// The settings of groups cannot be read.
-    #[error("data directory {directory}: {source}")]
-    GroupConfigs {
-        /// The directory.
-        directory: String,
-        /// What is wrong.
-        source: std::io::Error,
-    },
     /// The share groups cannot be read.
     #[error("data directory {directory}: the internal topics of share groups: {source}")]
     Shares {
@@ -98,9 +93,9 @@ pub enum StartError {
         /// What is wrong.
         source: ReadError,
     },
-    /// The producer ids cannot be read.
+    /// One of the small files of the data directory cannot be read.
     #[error("data directory {directory}: {source}")]
-    ProducerIds {
+    Kept {
         /// The directory.
         directory: String,
         /// What is wrong.
@@ -275,11 +270,16 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
     let group::Stored { offsets, classic, consumer } = stored;
     let configs = GroupConfigs::open(logs.clone(), config.clone())
-        .map_err(|source| StartError::GroupConfigs { directory: directory.clone(), source })?;
+        .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
     let shares = ShareCoordinator::open(&catalog, &config, share_groups, configs, clock.now_ms())
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
-        .map_err(|source| StartError::ProducerIds { directory: directory.clone(), source })?;
+        .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
+    let client_metrics = NamedSettings::open(logs.clone(), client_metrics::FILE)
+        .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
+    let gauges = QuotaGauges::new(|collector| metrics.register(collector))?;
+    let quotas = Quotas::open(logs.clone(), clock.clone(), gauges)
+        .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
     let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), classic));
     groups.restore_consumers(consumer);
     let (offsets, producer_ids) = (Arc::new(offsets), Arc::new(producer_ids));
@@ -305,6 +305,8 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         fetch_sessions: Mutex::new(FetchSessions::new(session_slots)),
         producer_ids,
         transactions,
+        client_metrics,
+        quotas,
         logs,
         metrics,
         clock,

@@ -31,6 +31,11 @@ impl Answer {
         self.chunks
     }
 
+    /// The chunk that begins with the header.
+    pub(crate) fn first_chunk_mut(&mut self) -> Option<&mut Bytes> {
+        self.chunks.first_mut()
+    }
+
     /// Bytes of all chunks, the frame's length included.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

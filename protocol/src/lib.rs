@@ -24,3 +24,4 @@ pub mod reader;
 pub mod records;
 pub mod shape;
 pub mod table;
+pub mod throttle;

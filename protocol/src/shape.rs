@@ -6,6 +6,7 @@
 //! version: what a null means, and whether it may stand there, is the handler's to answer.
 
 mod admin;
+mod admin_security;
 mod group;
 mod share;
 mod transaction;
@@ -151,17 +152,27 @@ pub fn of(api_key: i16) -> Option<Shape> {
         25 => transaction::ADD_OFFSETS_TO_TXN,
         26 => transaction::END_TXN,
         28 => transaction::TXN_OFFSET_COMMIT,
+        29 => admin_security::DESCRIBE_ACLS,
+        30 => admin_security::CREATE_ACLS,
+        31 => admin_security::DELETE_ACLS,
         32 => DESCRIBE_CONFIGS,
         33 => ALTER_CONFIGS,
         34 => admin::ALTER_REPLICA_LOG_DIRS,
         35 => admin::DESCRIBE_LOG_DIRS,
         37 => CREATE_PARTITIONS,
+        38 => admin_security::CREATE_DELEGATION_TOKEN,
+        39 | 40 => admin_security::CHANGE_DELEGATION_TOKEN,
+        41 => admin_security::DESCRIBE_DELEGATION_TOKEN,
         42 => group::DELETE_GROUPS,
         43 => admin::ELECT_LEADERS,
         44 => INCREMENTAL_ALTER_CONFIGS,
         45 => admin::ALTER_PARTITION_REASSIGNMENTS,
         46 => admin::LIST_PARTITION_REASSIGNMENTS,
         47 => group::OFFSET_DELETE,
+        48 => admin_security::DESCRIBE_CLIENT_QUOTAS,
+        49 => admin_security::ALTER_CLIENT_QUOTAS,
+        50 => admin_security::DESCRIBE_USER_SCRAM_CREDENTIALS,
+        51 => admin_security::ALTER_USER_SCRAM_CREDENTIALS,
         55 => admin::DESCRIBE_QUORUM,
         57 => admin::UPDATE_FEATURES,
         60 => DESCRIBE_CLUSTER,
@@ -170,6 +181,7 @@ pub fn of(api_key: i16) -> Option<Shape> {
         66 => transaction::LIST_TRANSACTIONS,
         68 => group::CONSUMER_GROUP_HEARTBEAT,
         69 => group::CONSUMER_GROUP_DESCRIBE,
+        74 => admin_security::LIST_CONFIG_RESOURCES,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         76 => share::GROUP_HEARTBEAT,
         77 => share::GROUP_DESCRIBE,

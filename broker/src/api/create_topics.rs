@@ -12,13 +12,17 @@ use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
 
-use crate::api::{code, doubled, text};
+use crate::api::{code, doubled, no_permits, text};
 use crate::broker::Broker;
 use crate::catalog::error::CatalogError;
 use crate::config::topic::TopicConfig;
+use crate::quota::{Mutations, Strictness};
 
 /// As many partitions are created by one request, as in Kafka.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// From here on a client without permits is refused; before it is only held back.
+const STRICT_FROM: i16 = 6;
 
 type Failure = (ResponseError, String);
 
@@ -26,11 +30,15 @@ type Failure = (ResponseError, String);
 pub fn answer(
     broker: &Broker,
     request: &CreateTopicsRequest,
+    client_id: &str,
     version: i16,
-) -> CreateTopicsResponse {
+) -> (CreateTopicsResponse, u32) {
     if partitions_asked(broker, request) > PARTITIONS_PER_REQUEST_MAX {
-        return refuse_all(request, version);
+        return (refuse_all(request, version), 0);
     }
+    let is_strict = version >= STRICT_FROM;
+    let strictness = if is_strict { Strictness::Strict } else { Strictness::Permissive };
+    let mut permits = broker.quotas.mutations(client_id, strictness);
     let doubled = doubled(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut told = HashSet::new();
     let mut results: Vec<CreatableTopicResult> = Vec::new();
@@ -43,12 +51,12 @@ pub fn answer(
             }
             continue;
         }
-        results.push(match create(broker, asked, request.validate_only, version) {
+        results.push(match create(broker, asked, request.validate_only, &mut permits, version) {
             Ok(created) => created.with_name(asked.name.clone()),
             Err(failure) => refused(result, failure, version),
         });
     }
-    CreateTopicsResponse::default().with_topics(results)
+    (CreateTopicsResponse::default().with_topics(results), permits.delay_ms())
 }
 
 fn refuse_all(request: &CreateTopicsRequest, version: i16) -> CreateTopicsResponse {
@@ -80,12 +88,16 @@ fn create(
     broker: &Broker,
     asked: &CreatableTopic,
     validate_only: bool,
+    permits: &mut Mutations<'_>,
     version: i16,
 ) -> Result<CreatableTopicResult, Failure> {
     let count = partition_count(broker, asked)?;
     let overrides = overrides(asked)?;
     let told = |error: CatalogError| (error.code(), error.to_string());
     let config = broker.catalog.check_new(&asked.name, count, overrides.clone()).map_err(told)?;
+    if !permits.take(usize::try_from(count).unwrap_or(0)) {
+        return Err(no_permits());
+    }
     let mut result = CreatableTopicResult::default();
     if !validate_only {
         let topic = broker.catalog.create(&asked.name, count, overrides).map_err(told)?;

@@ -13,39 +13,47 @@ use kafka_protocol::messages::delete_topics_response::{
 };
 use uuid::Uuid;
 
-use crate::api::{NONE, code, text};
+use crate::api::{NONE, code, no_permits, text};
 use crate::broker::Broker;
+use crate::quota::{Mutations, Strictness};
+
+/// From here on a client without permits is refused; before it is only held back.
+const STRICT_FROM: i16 = 5;
 
 /// Answers the request.
 pub async fn answer(
     broker: Arc<Broker>,
     request: DeleteTopicsRequest,
+    client_id: String,
     version: i16,
-) -> DeleteTopicsResponse {
+) -> (DeleteTopicsResponse, u32) {
     // A client that goes away must not leave a deletion half done.
-    let deleted = tokio::spawn(async move { delete_and_forget(&broker, request, version).await });
+    let deleted =
+        tokio::spawn(async move { delete_and_forget(&broker, request, client_id, version).await });
     deleted.await.unwrap_or_else(|_| {
         tracing::error!("deleting topics panicked");
-        DeleteTopicsResponse::default()
+        (DeleteTopicsResponse::default(), 0)
     })
 }
 
 async fn delete_and_forget(
     broker: &Arc<Broker>,
     request: DeleteTopicsRequest,
+    client_id: String,
     version: i16,
-) -> DeleteTopicsResponse {
+) -> (DeleteTopicsResponse, u32) {
     let shared = broker.clone();
     let delete = async move {
-        let deleted = tokio::task::spawn_blocking(move || delete_all(&shared, &request, version));
-        let response = deleted.await.unwrap_or_else(|_| {
+        let deleted =
+            tokio::task::spawn_blocking(move || delete_all(&shared, &request, &client_id, version));
+        let (response, throttle_ms) = deleted.await.unwrap_or_else(|_| {
             tracing::error!("deleting topics panicked");
-            DeleteTopicsResponse::default()
+            (DeleteTopicsResponse::default(), 0)
         });
         let gone = response.responses.iter().filter(|one| one.error_code == NONE);
         let names = gone.filter_map(|one| one.name.as_ref()).map(|name| name.to_string());
         let names = names.collect();
-        (response, names)
+        ((response, throttle_ms), names)
     };
     let now_ms = broker.clock.now_ms();
     let (response, forgotten) = broker.offsets.forget_topics(&broker.catalog, now_ms, delete).await;
@@ -58,8 +66,12 @@ async fn delete_and_forget(
 fn delete_all(
     broker: &Broker,
     request: &DeleteTopicsRequest,
+    client_id: &str,
     version: i16,
-) -> DeleteTopicsResponse {
+) -> (DeleteTopicsResponse, u32) {
+    let is_strict = version >= STRICT_FROM;
+    let strictness = if is_strict { Strictness::Strict } else { Strictness::Permissive };
+    let permits = &mut broker.quotas.mutations(client_id, strictness);
     let mut responses = Vec::new();
     if version >= 6 {
         for asked in &request.topics {
@@ -69,20 +81,26 @@ fn delete_all(
                     refused(Some(name.clone()), ResponseError::InvalidRequest, why, version)
                         .with_topic_id(asked.topic_id)
                 }
-                Some(name) => delete(broker, name, version),
-                None => delete_identified(broker, asked.topic_id, version),
+                Some(name) => delete(broker, name, permits, version),
+                None => delete_identified(broker, asked.topic_id, permits, version),
             });
         }
     } else {
-        responses.extend(request.topic_names.iter().map(|name| delete(broker, name, version)));
+        let names = request.topic_names.iter();
+        responses.extend(names.map(|name| delete(broker, name, permits, version)));
     }
-    DeleteTopicsResponse::default().with_responses(responses)
+    (DeleteTopicsResponse::default().with_responses(responses), permits.delay_ms())
 }
 
-fn delete_identified(broker: &Broker, id: Uuid, version: i16) -> DeletableTopicResult {
+fn delete_identified(
+    broker: &Broker,
+    id: Uuid,
+    permits: &mut Mutations<'_>,
+    version: i16,
+) -> DeletableTopicResult {
     let topics = broker.catalog.topics();
     match topics.identified(&id) {
-        Some(topic) => delete(broker, &topic.name, version),
+        Some(topic) => delete(broker, &topic.name, permits, version),
         None => {
             let why = "There is no topic of that id.";
             refused(None, ResponseError::UnknownTopicId, why, version).with_topic_id(id)
@@ -90,7 +108,17 @@ fn delete_identified(broker: &Broker, id: Uuid, version: i16) -> DeletableTopicR
     }
 }
 
-fn delete(broker: &Broker, name: &TopicName, version: i16) -> DeletableTopicResult {
+fn delete(
+    broker: &Broker,
+    name: &TopicName,
+    permits: &mut Mutations<'_>,
+    version: i16,
+) -> DeletableTopicResult {
+    let partitions = broker.catalog.topic(name).map_or(0, |topic| topic.partitions.len());
+    if !permits.take(partitions) {
+        let (error, why) = no_permits();
+        return refused(Some(name.clone()), error, &why, version);
+    }
     match broker.catalog.delete(name) {
         Ok(topic) => {
             tracing::info!(topic = name.as_str(), id = %topic.id, "topic deleted");

@@ -1,7 +1,8 @@
 //! DescribeConfigs 1-4: every setting of a topic or of this broker, with its source; synonyms when
 //! asked, types and docs from version 3 on.
 //!
-//! Topics (type 2), brokers (type 4) and groups (32) are described. This broker by its number; the
+//! Topics (type 2), brokers (4), subscriptions to the metrics of clients (16) and groups (32) are
+//! described. This broker by its number; the
 //! empty name stands for all brokers, and shows what clients have set for them. Of a broker's
 //! settings the defaults of topics can be changed while it runs; the others are read-only.
 
@@ -18,7 +19,8 @@ use kafka_protocol::messages::describe_configs_response::{
 
 use crate::api::{code, text};
 use crate::broker::Broker;
-use crate::config::setting::Source;
+use crate::client_metrics::SUBSCRIPTION_SETTINGS;
+use crate::config::setting::{Kind, Source};
 use crate::config::topic::{TopicConfig, is_dynamic};
 use crate::config::{BrokerSetting, Config, SETTINGS};
 use crate::share::settings::GROUP_SETTINGS;
@@ -27,6 +29,8 @@ use crate::share::settings::GROUP_SETTINGS;
 pub const TOPIC: i8 = 2;
 /// A broker, as a resource type.
 pub const BROKER: i8 = 4;
+/// A subscription to the metrics of clients, as a resource type.
+pub const CLIENT_METRICS: i8 = 16;
 /// A group, as a resource type.
 pub const GROUP: i8 = 32;
 
@@ -100,6 +104,10 @@ fn describe(
             ResponseError::InvalidRequest,
             format!("This is broker {}, not {name}.", broker.config.node_id),
         )),
+        CLIENT_METRICS if name.is_empty() => {
+            Err((ResponseError::InvalidRequest, "A client metrics subscription has a name.".into()))
+        }
+        CLIENT_METRICS => Ok(describe_subscription(broker, name)),
         GROUP => Ok(describe_group(broker, name)),
         other => {
             let why = format!("Resources of type {other} have no settings here.");
@@ -133,22 +141,43 @@ fn describe_topic(broker: &Broker, config: &TopicConfig) -> Vec<DescribeConfigsR
 fn describe_group(broker: &Broker, group: &str) -> Vec<DescribeConfigsResourceResult> {
     let set = broker.shares.configs.overrides(group);
     let settings = GROUP_SETTINGS.iter().map(|setting| {
-        let own = set.get(setting.name);
-        let source = if own.is_some() { Source::Group } else { Source::Default } as i8;
-        let value = own.cloned().unwrap_or_else(|| (setting.default)(&broker.config));
-        let synonym = DescribeConfigsSynonym::default()
-            .with_name(text(setting.name))
-            .with_value(Some(text(value.clone())))
-            .with_source(source);
-        DescribeConfigsResourceResult::default()
-            .with_name(text(setting.name))
-            .with_value(Some(text(value)))
-            .with_config_source(source)
-            .with_config_type(setting.kind as i8)
-            .with_documentation(Some(text(setting.doc)))
-            .with_synonyms(vec![synonym])
+        let own = set.get(setting.name).map(|own| (own.clone(), Source::Group));
+        let default = || (setting.default)(&broker.config);
+        described(setting.name, own, default, setting.kind, setting.doc)
     });
     settings.collect()
+}
+
+/// A subscription that nobody has set is all defaults, as in Kafka.
+fn describe_subscription(broker: &Broker, name: &str) -> Vec<DescribeConfigsResourceResult> {
+    let set = broker.client_metrics.of(name);
+    let settings = SUBSCRIPTION_SETTINGS.iter().map(|setting| {
+        let own = set.get(setting.name).map(|own| (own.clone(), Source::ClientMetrics));
+        described(setting.name, own, || setting.default.to_owned(), setting.kind, setting.doc)
+    });
+    settings.collect()
+}
+
+/// A setting with its own value and where that comes from, or with its default.
+fn described(
+    name: &str,
+    own: Option<(String, Source)>,
+    default: impl FnOnce() -> String,
+    kind: Kind,
+    doc: &str,
+) -> DescribeConfigsResourceResult {
+    let (value, source) = own.unwrap_or_else(|| (default(), Source::Default));
+    let synonym = DescribeConfigsSynonym::default()
+        .with_name(text(name))
+        .with_value(Some(text(value.clone())))
+        .with_source(source as i8);
+    DescribeConfigsResourceResult::default()
+        .with_name(text(name))
+        .with_value(Some(text(value)))
+        .with_config_source(source as i8)
+        .with_config_type(kind as i8)
+        .with_documentation(Some(text(doc)))
+        .with_synonyms(vec![synonym])
 }
 
 fn describe_broker(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {

@@ -11,6 +11,8 @@
 //!
 //! A reader of committed records gets nothing at or beyond the last stable offset, and the list of
 //! the aborted transactions that lie within what it gets.
+//!
+//! A client over its quota is answered without records (see `quota`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,10 @@ pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result
             return Ok(Begun::Done(encode(answer, &header)));
         }
     };
+    if let Some(bytes_max) = broker.quotas.fetch_bytes_max(client_id(&header)) {
+        request.max_bytes = request.max_bytes.min(bytes_max);
+        request.min_bytes = request.min_bytes.min(request.max_bytes);
+    }
     let asked = Asked { header, request, context };
     let collected = collect(broker, &asked.request, &asked.header);
     if collected.cold.is_empty() && collected.is_satisfied(&asked.request) {
@@ -350,6 +356,14 @@ fn failed(index: i32, error: &ReadError) -> FetchPartitionAnswer {
 fn finish(broker: &Broker, mut answer: FetchAnswer, asked: &Asked) -> Reply {
     let Asked { header, request, context } = asked;
     let is_by_id = header.api_version >= TOPIC_ID_FROM;
+    if broker.quotas.is_any() {
+        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        let bytes = partitions.map(|one| one.records.len()).sum();
+        let throttle_ms = broker.quotas.charge_fetch(client_id(header), bytes);
+        if throttle_ms > 0 {
+            return hold_back(asked, throttle_ms);
+        }
+    }
     if *context != Context::Sessionless {
         let told = (is_by_id, broker.clock.now_ms());
         let draw = || rand::random_range(1..=i32::MAX);
@@ -367,6 +381,24 @@ fn finish(broker: &Broker, mut answer: FetchAnswer, asked: &Asked) -> Reply {
         }
     }
     encode(answer, header)
+}
+
+/// A client over its quota gets no records, and its session goes on as if it had not asked.
+fn hold_back(asked: &Asked, throttle_ms: u32) -> Reply {
+    let session_id = match asked.context {
+        Context::Incremental { id, .. } => id,
+        Context::Sessionless | Context::Full => 0,
+    };
+    let throttle_time_ms = i32::try_from(throttle_ms).unwrap_or(i32::MAX);
+    let answer = FetchAnswer { throttle_time_ms, session_id, ..FetchAnswer::default() };
+    match encode(answer, &asked.header) {
+        Reply::Answer(answer) => Reply::Throttled(answer, throttle_ms),
+        reply => reply,
+    }
+}
+
+fn client_id(header: &RequestHeader) -> &str {
+    header.client_id.as_deref().unwrap_or_default()
 }
 
 fn encode(answer: FetchAnswer, header: &RequestHeader) -> Reply {

@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic or a
-//! broker, SET and DELETE on those of a group.
+//! IncrementalAlterConfigs 0-1: SET, DELETE, APPEND, SUBTRACT on single settings of a topic, a broker
+//! or a subscription to the metrics of clients, SET and DELETE on those of a group.
 //!
 //! Durable before the answer, effective at once; APPEND and SUBTRACT only on lists, and on top of
 //! the default when nothing was set.
@@ -15,13 +15,16 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
 };
 
 use crate::api::alter_configs::change;
-use crate::api::describe_configs::{BROKER, GROUP};
+use crate::api::describe_configs::{BROKER, CLIENT_METRICS, GROUP};
 use crate::api::{code, doubled, text};
 use crate::broker::Broker;
+use crate::client_metrics;
 use crate::config::setting::{Kind, list};
 use crate::config::topic::{default_of, is_list, unknown};
 use crate::config::{Config, SETTINGS};
-use crate::share::group_configs::ConfigsError;
+use crate::named_settings::SettingsError;
+
+type Failure = (ResponseError, String);
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -69,8 +72,10 @@ fn alter(
         let why = format!("There is no operation {}.", config.config_operation);
         return Err((ResponseError::InvalidRequest, why));
     }
-    if resource.resource_type == GROUP {
-        return alter_group(broker, resource, validate_only);
+    match resource.resource_type {
+        GROUP => return alter_group(broker, resource, validate_only),
+        CLIENT_METRICS => return alter_subscription(broker, resource, validate_only),
+        _ => {}
     }
     let is_broker = resource.resource_type == BROKER;
     let known = if is_broker { of_broker } else { of_topic };
@@ -107,10 +112,47 @@ fn alter_group(
         }
         Ok(())
     });
+    told(
+        name,
+        changed.map_err(|error| match error {
+            SettingsError::Refused(why) => {
+                SettingsError::Refused((ResponseError::InvalidConfig, why))
+            }
+            SettingsError::TooMany => SettingsError::TooMany,
+            SettingsError::Storage(error) => SettingsError::Storage(error),
+        }),
+    )
+}
+
+fn alter_subscription(
+    broker: &Broker,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), Failure> {
+    let name = resource.resource_name.as_str();
+    if name.is_empty() {
+        let why = "A client metrics subscription has a name.";
+        return Err((ResponseError::InvalidRequest, why.into()));
+    }
+    let changed = broker.client_metrics.change(name, validate_only, |set| {
+        for config in &resource.configs {
+            let known = of_subscription(&config.name);
+            apply(set, config, known).map_err(|why| (ResponseError::InvalidRequest, why))?;
+        }
+        client_metrics::check(set).map_err(|refusal| match refusal {
+            client_metrics::Refusal::Request(why) => (ResponseError::InvalidRequest, why),
+            client_metrics::Refusal::Config(why) => (ResponseError::InvalidConfig, why),
+        })
+    });
+    told(name, changed)
+}
+
+fn told(name: &str, changed: Result<(), SettingsError<Failure>>) -> Result<(), Failure> {
     changed.map_err(|error| match error {
-        ConfigsError::Refused(why) => (ResponseError::InvalidConfig, why),
-        ConfigsError::Storage(error) => {
-            tracing::error!(group = name, %error, "settings of a group cannot be written");
+        SettingsError::Refused(failure) => failure,
+        SettingsError::TooMany => (ResponseError::InvalidConfig, error.to_string()),
+        SettingsError::Storage(error) => {
+            tracing::error!(name, %error, "settings cannot be written");
             (ResponseError::KafkaStorageError, String::new())
         }
     })
@@ -132,6 +174,11 @@ fn of_broker(name: &str, holding: &Config) -> Result<Known, String> {
     let setting = SETTINGS.iter().find(|setting| setting.name == name);
     let setting = setting.ok_or_else(|| format!("Unknown broker config name: {name}"))?;
     Ok(Known { is_list: setting.kind == Kind::List, default: setting.value(holding) })
+}
+
+fn of_subscription(name: &str) -> Result<Known, String> {
+    let setting = client_metrics::setting(name).ok_or_else(|| unknown(name))?;
+    Ok(Known { is_list: setting.kind == Kind::List, default: Some(setting.default.to_owned()) })
 }
 
 fn apply(

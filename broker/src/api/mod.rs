@@ -6,8 +6,10 @@
 //! refuses fields that a version lacks, so handlers set them by version, and a test asks every API
 //! in every version.
 
+pub mod acls;
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
@@ -17,10 +19,12 @@ pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delegation_tokens;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_share_group_offsets;
 pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
@@ -39,6 +43,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -49,6 +54,7 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod scram_credentials;
 pub mod share_acknowledge;
 pub mod share_fetch;
 pub mod share_group_describe;
@@ -60,6 +66,7 @@ pub mod update_features;
 mod admin_routes;
 mod group_routes;
 mod offsets_topic;
+mod security_routes;
 mod share_routes;
 mod transaction_routes;
 
@@ -94,6 +101,8 @@ pub struct Caller {
 pub enum Reply {
     /// Bytes to write.
     Answer(Answer),
+    /// Bytes to write that say that the client is held back for so many milliseconds.
+    Throttled(Answer, u32),
     /// Nothing: the client asked for no answer.
     Silence,
     /// The connection ends, for this reason.
@@ -111,6 +120,8 @@ pub enum Begun {
     Overlapping(Pending),
     /// Done later. The next request must not begin before: it may ask for what this one does.
     Blocking(Pending),
+    /// The same, and a thread works for it until then.
+    Working(Pending),
 }
 
 /// Why a request is not even begun; the connection ends.
@@ -199,7 +210,7 @@ fn dispatch(
         ApiKey::DescribeTopicPartitions => {
             reply(head, &describe_topic_partitions::answer(broker, &decode(head, body)?))
         }
-        _ => return admin_routes::dispatch(api, broker, caller, head, body),
+        _ => return security_routes::dispatch(api, broker, caller, head, body),
     };
     Ok(Begun::Done(response))
 }
@@ -215,10 +226,18 @@ fn dispatch_change(
     Ok(match api {
         ApiKey::CreateTopics => {
             let request = decode(header, body)?;
-            wait(header, move || create_topics::answer(&broker, &request, version))
+            let client_id = client_id(header);
+            let answer = move || create_topics::answer(&broker, &request, &client_id, version);
+            wait_throttled(header, answer)
         }
         ApiKey::DeleteTopics => {
-            later(header, delete_topics::answer(broker, decode(header, body)?, version))
+            let (request, client_id, header) =
+                (decode(header, body)?, client_id(header), header.clone());
+            Begun::Blocking(Box::pin(async move {
+                let answer = delete_topics::answer(broker, request, client_id, version);
+                let (response, throttle_ms) = answer.await;
+                throttled(&header, &response, throttle_ms)
+            }))
         }
         ApiKey::DeleteRecords => {
             let request = decode(header, body)?;
@@ -230,7 +249,9 @@ fn dispatch_change(
         }
         ApiKey::CreatePartitions => {
             let request = decode(header, body)?;
-            wait(header, move || create_partitions::answer(&broker, &request))
+            let client_id = client_id(header);
+            let answer = move || create_partitions::answer(&broker, &request, &client_id, version);
+            wait_throttled(header, answer)
         }
         ApiKey::IncrementalAlterConfigs => {
             let request = decode(header, body)?;
@@ -269,13 +290,40 @@ fn wait<R: Encodable + Send + 'static>(
     header: &RequestHeader,
     answer: impl FnOnce() -> R + Send + 'static,
 ) -> Begun {
+    wait_throttled(header, move || (answer(), 0))
+}
+
+/// The same, when the answer may come with a delay for the client.
+fn wait_throttled<R: Encodable + Send + 'static>(
+    header: &RequestHeader,
+    answer: impl FnOnce() -> (R, u32) + Send + 'static,
+) -> Begun {
     let header = header.clone();
-    Begun::Blocking(Box::pin(async move {
+    Begun::Working(Box::pin(async move {
         match tokio::task::spawn_blocking(answer).await {
-            Ok(response) => reply(&header, &response),
+            Ok((response, throttle_ms)) => throttled(&header, &response, throttle_ms),
             Err(_) => Reply::Close(format!("the {} handler panicked", header.api().name)),
         }
     }))
+}
+
+/// The reply that holds `response` and says that the client is held back.
+fn throttled(header: &RequestHeader, response: &impl Encodable, throttle_ms: u32) -> Reply {
+    match reply(header, response) {
+        Reply::Answer(answer) if throttle_ms > 0 => Reply::Throttled(answer, throttle_ms),
+        reply => reply,
+    }
+}
+
+/// What the client calls itself; nothing is an empty name.
+fn client_id(header: &RequestHeader) -> String {
+    header.client_id.as_deref().unwrap_or_default().to_owned()
+}
+
+/// What a change is told for which the client has no permits left.
+fn no_permits() -> (ResponseError, String) {
+    let why = "The client creates and deletes more partitions than its controller_mutation_rate.";
+    (ResponseError::ThrottlingQuotaExceeded, why.into())
 }
 
 /// Text of an answer.

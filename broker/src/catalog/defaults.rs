@@ -4,64 +4,66 @@
 //! The changes are a small file beside the catalog, saved whole and atomically before they hold.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::catalog::error::{CatalogError, OpenError};
 use crate::catalog::{Catalog, Topic, Topics};
 use crate::config::Config;
-use crate::config::kept::{Overrides, decode, encode};
 use crate::config::setting::ConfigError;
 use crate::config::topic::{TopicConfig, is_dynamic};
 use crate::log::dir::LogDir;
+use crate::named_settings::{NamedSettings, Settings, SettingsError};
 
 /// The file.
-pub const FILE: &str = "broker-configs";
+const FILE: &str = "broker-configs";
 
 /// The broker's settings, and how they came about.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Defaults {
     /// What the operator set.
     given: Arc<Config>,
     /// What clients have changed, by the name of the broker.
-    overrides: Overrides,
+    changed: NamedSettings,
     /// What holds.
-    pub(super) holding: Arc<Config>,
+    holding: RwLock<Arc<Config>>,
 }
 
 impl Defaults {
     /// Reads the file. Changes that do not go with the operator's settings any more are told of, and
     /// then none of them holds.
-    pub(super) fn open(logs: &LogDir, given: Arc<Config>) -> Result<Defaults, OpenError> {
-        let overrides = match logs.disk().read(FILE) {
-            Ok(bytes) => decode(&bytes).ok_or(OpenError::Defaults)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Overrides::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let holding = combine(&given, &overrides).unwrap_or_else(|refused| {
+    pub(super) fn open(logs: &Arc<LogDir>, given: Arc<Config>) -> Result<Defaults, OpenError> {
+        let changed = NamedSettings::open(logs.clone(), FILE).map_err(OpenError::Defaults)?;
+        let holding = combine(&given, &changed.all()).unwrap_or_else(|refused| {
             tracing::error!(%refused, "what clients have set for the broker does not hold any more");
             given.clone()
         });
-        Ok(Defaults { given, overrides, holding })
+        Ok(Defaults { given, changed, holding: RwLock::new(holding) })
+    }
+
+    /// What holds.
+    pub(super) fn holding(&self) -> Arc<Config> {
+        self.holding.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn combine(given: &Config, overrides: &Overrides) -> Result<Arc<Config>, ConfigError> {
-    let none = BTreeMap::new();
-    let of = |name: &str| overrides.get(name).unwrap_or(&none);
+fn combine(
+    given: &Config,
+    changed: &BTreeMap<String, Settings>,
+) -> Result<Arc<Config>, ConfigError> {
+    let none = Settings::new();
+    let of = |name: &str| changed.get(name).unwrap_or(&none);
     given.changed(of(""), of(&given.node_id.to_string())).map(Arc::new)
 }
 
 impl Catalog {
     /// The broker's settings as they hold for topics now.
     pub fn defaults(&self) -> Arc<Config> {
-        self.defaults.read().unwrap_or_else(PoisonError::into_inner).holding.clone()
+        self.defaults.holding()
     }
 
     /// What clients have set for this broker, or, of the empty name, for all brokers.
-    pub fn default_overrides(&self, broker: &str) -> BTreeMap<String, String> {
-        let defaults = self.defaults.read().unwrap_or_else(PoisonError::into_inner);
-        defaults.overrides.get(broker).cloned().unwrap_or_default()
+    pub fn default_overrides(&self, broker: &str) -> Settings {
+        self.defaults.changed.of(broker)
     }
 
     /// Replaces what was set for this broker, or for all, by what `change` makes of it, durably;
@@ -70,24 +72,30 @@ impl Catalog {
         &self,
         broker: &str,
         is_dry: bool,
-        change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String>,
+        change: impl FnOnce(&Settings) -> Result<Settings, String>,
     ) -> Result<(), CatalogError> {
         let _changes = self.lock();
-        let mut defaults = self.defaults.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let set = change(&self.default_overrides(broker)).map_err(CatalogError::Config)?;
-        if let Some(name) = set.keys().find(|name| !is_dynamic(name)) {
-            return Err(CatalogError::NotDynamic(name.clone()));
-        }
-        defaults.overrides.insert(broker.to_owned(), set);
-        defaults.overrides.retain(|_, set| !set.is_empty());
-        let refused = |refused: ConfigError| CatalogError::Config(refused.to_string());
-        defaults.holding = combine(&defaults.given, &defaults.overrides).map_err(refused)?;
-        let topics = with_defaults(&self.topics(), &defaults.holding)?;
-        if is_dry {
-            return Ok(());
-        }
-        self.logs.save(FILE, &encode(&defaults.overrides))?;
-        *self.defaults.write().unwrap_or_else(PoisonError::into_inner) = defaults;
+        let Defaults { given, changed, holding } = &self.defaults;
+        let mut coming = None;
+        let saved = changed.change(broker, is_dry, |set| {
+            *set = change(set).map_err(CatalogError::Config)?;
+            if let Some(name) = set.keys().find(|name| !is_dynamic(name)) {
+                return Err(CatalogError::NotDynamic(name.clone()));
+            }
+            let mut all = BTreeMap::clone(&changed.all());
+            all.insert(broker.to_owned(), set.clone());
+            let refused = |refused: ConfigError| CatalogError::Config(refused.to_string());
+            let config = combine(given, &all).map_err(refused)?;
+            coming = Some((with_defaults(&self.topics(), &config)?, config));
+            Ok(())
+        });
+        saved.map_err(|error| match error {
+            SettingsError::Refused(refused) => refused,
+            SettingsError::TooMany => CatalogError::Config(error.to_string()),
+            SettingsError::Storage(error) => CatalogError::Log(error),
+        })?;
+        let Some((topics, config)) = coming.filter(|_| !is_dry) else { return Ok(()) };
+        *holding.write().unwrap_or_else(PoisonError::into_inner) = config;
         for topic in topics.iter() {
             for partition in &topic.partitions {
                 partition.set_config(topic.config.log.clone());

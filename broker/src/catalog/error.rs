@@ -2,7 +2,6 @@
 
 use kafka_protocol::error::ResponseError;
 
-use crate::catalog::defaults::FILE as DEFAULTS;
 use crate::catalog::names::{FILE, VERSION};
 use crate::log::error::LogError;
 
@@ -73,11 +72,8 @@ pub enum OpenError {
     #[error("{FILE} cannot be made: {0}")]
     First(LogError),
     /// What clients have set for the broker cannot be read.
-    #[error(
-        "{DEFAULTS} is damaged; restore it from a copy, or delete it: then what clients have set \
-             for the broker is forgotten"
-    )]
-    Defaults,
+    #[error("what clients have set for the broker cannot be read: {0}")]
+    Defaults(std::io::Error),
     /// The file was written by a newer program.
     #[error("{FILE} has format {found}, this program knows up to {VERSION}; use the newer program")]
     Newer {

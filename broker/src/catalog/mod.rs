@@ -111,7 +111,7 @@ pub struct Catalog {
     logs: Arc<LogDir>,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
-    defaults: RwLock<Defaults>,
+    defaults: Defaults,
     topics: RwLock<Arc<Topics>>,
     changes: Mutex<()>,
 }
@@ -132,10 +132,9 @@ impl Catalog {
         let mut topics = Topics::default();
         set_strays_aside(&logs, &saved)?;
         for saved in saved.topics {
-            topics.put(Arc::new(open_topic(saved, &logs, &defaults.holding, &metrics)?));
+            topics.put(Arc::new(open_topic(saved, &logs, &defaults.holding(), &metrics)?));
         }
         let topics = RwLock::new(Arc::new(topics));
-        let defaults = RwLock::new(defaults);
         Ok(Self { logs, config, metrics, defaults, topics, changes: Mutex::new(()) })
     }
 

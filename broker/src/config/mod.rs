@@ -4,7 +4,6 @@
 //! default, the parsing and the bounds, and what DescribeConfigs answers. A setting that is not in
 //! the table is refused at the start: nothing is accepted and then ignored.
 
-pub mod kept;
 pub mod listener;
 pub mod setting;
 pub mod topic;

@@ -39,6 +39,8 @@ pub enum Source {
     Broker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set for the subscription to the metrics of clients.
+    ClientMetrics = 7,
     /// Set for the group.
     Group = 8,
 }

@@ -70,9 +70,12 @@ pub(crate) async fn ask_everything(client: &mut Client) {
     crate::consumer_groups::ask(client).await;
     config_apis(client).await;
     crate::admin::ask(client).await;
+    crate::security::ask(client).await;
+    crate::quotas::ask(client).await;
+    crate::config_resources::ask(client).await;
     crate::share::ask_everything(client, id).await;
     changing_apis(client).await;
-    assert_eq!(APIS.len(), 50, "an API was added: ask it here too");
+    assert_eq!(APIS.len(), 62, "an API was added: ask it here too");
 }
 
 async fn hot_apis(client: &mut Client, id: Uuid) {

@@ -3,6 +3,7 @@
 mod admin;
 mod client;
 mod compaction;
+mod config_resources;
 mod configs;
 mod consumer_groups;
 mod every_version;
@@ -16,7 +17,9 @@ mod lifecycle;
 mod limits;
 mod offsets;
 mod produce_fetch;
+mod quotas;
 mod retention;
+mod security;
 mod share;
 mod topics;
 mod transactions;

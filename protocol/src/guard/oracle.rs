@@ -1,7 +1,9 @@
 //! Only for tests: the crate's codec as the judge of our own, and random requests by their shapes.
+use std::fmt::Debug;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{HeaderVersion, Message, Request};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -17,9 +19,16 @@ pub(crate) struct Codec {
     pub(crate) response_header: fn(i16) -> i16,
     /// Decodes in one version and encodes in another.
     pub(crate) recode: fn(Bytes, i16, i16) -> Result<Bytes, String>,
+    /// An answer in which nothing is set.
+    pub(crate) empty_response: fn(i16) -> Bytes,
+    /// The fields of an answer.
+    pub(crate) show_response: fn(Bytes, i16) -> Result<String, String>,
 }
 
-fn codec<R: Request>() -> Codec {
+fn codec<R: Request>() -> Codec
+where
+    R::Response: Default + Debug,
+{
     Codec {
         key: R::KEY,
         request_versions: (R::VERSIONS.min, R::VERSIONS.max),
@@ -34,6 +43,15 @@ fn codec<R: Request>() -> Codec {
             let mut out = BytesMut::new();
             request.encode(&mut out, target).map_err(|e| e.to_string())?;
             Ok(out.freeze())
+        },
+        empty_response: |version| {
+            let mut out = BytesMut::new();
+            R::Response::default().encode(&mut out, version).expect("it is served");
+            out.freeze()
+        },
+        show_response: |mut bytes, version| {
+            let response = R::Response::decode(&mut bytes, version);
+            response.map(|response| format!("{response:?}")).map_err(|error| error.to_string())
         },
     }
 }
@@ -64,17 +82,28 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<AddOffsetsToTxnRequest>(),
         codec::<EndTxnRequest>(),
         codec::<TxnOffsetCommitRequest>(),
+        codec::<DescribeAclsRequest>(),
+        codec::<CreateAclsRequest>(),
+        codec::<DeleteAclsRequest>(),
         codec::<DescribeConfigsRequest>(),
         codec::<AlterConfigsRequest>(),
         codec::<AlterReplicaLogDirsRequest>(),
         codec::<DescribeLogDirsRequest>(),
         codec::<CreatePartitionsRequest>(),
+        codec::<CreateDelegationTokenRequest>(),
+        codec::<RenewDelegationTokenRequest>(),
+        codec::<ExpireDelegationTokenRequest>(),
+        codec::<DescribeDelegationTokenRequest>(),
         codec::<DeleteGroupsRequest>(),
         codec::<ElectLeadersRequest>(),
         codec::<IncrementalAlterConfigsRequest>(),
         codec::<AlterPartitionReassignmentsRequest>(),
         codec::<ListPartitionReassignmentsRequest>(),
         codec::<OffsetDeleteRequest>(),
+        codec::<DescribeClientQuotasRequest>(),
+        codec::<AlterClientQuotasRequest>(),
+        codec::<DescribeUserScramCredentialsRequest>(),
+        codec::<AlterUserScramCredentialsRequest>(),
         codec::<DescribeQuorumRequest>(),
         codec::<UpdateFeaturesRequest>(),
         codec::<DescribeClusterRequest>(),
@@ -83,6 +112,7 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<ListTransactionsRequest>(),
         codec::<ConsumerGroupHeartbeatRequest>(),
         codec::<ConsumerGroupDescribeRequest>(),
+        codec::<ListConfigResourcesRequest>(),
         codec::<DescribeTopicPartitionsRequest>(),
         codec::<ShareGroupHeartbeatRequest>(),
         codec::<ShareGroupDescribeRequest>(),

@@ -220,7 +220,7 @@ impl Look {
             }
             known_to = header.last_offset().next().0;
             // Markers of transactions are nobody's to process, nor is what was aborted.
-            if !header.is_control() && !is_aborted(&header, &aborted) {
+            if !header.is_control() && !is_aborted(header, &aborted) {
                 let (first, last) = (header.base_offset.0, header.last_offset().0);
                 spans.push(Span { first, last });
             }
