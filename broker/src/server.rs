@@ -21,6 +21,7 @@ use crate::connection;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that are held back before they are closed; more are closed at once.
 const HELD_BACK_MAX: usize = 1000;
+const OVERRIDES: &str = "max.connections.per.ip.overrides";
 /// How long stopping waits for connections; they give themselves less.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -45,11 +46,45 @@ pub async fn bind(config: &Config, wanted: &Listener) -> io::Result<Bound> {
     Ok(Bound { listener, address, caller: Arc::new(Caller { endpoint, host: String::new() }) })
 }
 
-/// How many connections there are, in all and by address.
-#[derive(Debug, Default)]
+/// How many connections there are, in all and by address, and how many there may be.
+#[derive(Debug)]
 struct Open {
     count: usize,
     by_address: HashMap<IpAddr, usize>,
+    count_max: usize,
+    by_address_max: usize,
+    /// Addresses with a limit of their own.
+    overrides: HashMap<IpAddr, usize>,
+}
+
+impl Open {
+    fn new(config: &Config) -> Self {
+        let limit = |setting: i32| usize::try_from(setting).unwrap_or(0);
+        let overrides = config.connection_overrides().into_iter();
+        Self {
+            count: 0,
+            by_address: HashMap::new(),
+            count_max: limit(config.max_connections),
+            by_address_max: limit(config.max_connections_per_ip),
+            overrides: overrides.map(|(address, setting)| (address, limit(setting))).collect(),
+        }
+    }
+
+    /// Counts one more; or names the setting that does not let it in.
+    fn enter(&mut self, address: IpAddr) -> Result<(), &'static str> {
+        let of_address = self.by_address.get(&address).copied().unwrap_or(0);
+        let own_max = self.overrides.get(&address).copied();
+        if self.count >= self.count_max {
+            return Err("max.connections");
+        }
+        if of_address >= own_max.unwrap_or(self.by_address_max) {
+            let is_own = own_max.is_some();
+            return Err(if is_own { OVERRIDES } else { "max.connections.per.ip" });
+        }
+        self.count += 1;
+        self.by_address.insert(address, of_address + 1);
+        Ok(())
+    }
 }
 
 /// A place among the connections; given back when dropped.
@@ -60,19 +95,16 @@ struct Place {
 }
 
 impl Place {
-    fn take(open: &Arc<Mutex<Open>>, broker: &Arc<Broker>, address: IpAddr) -> Option<Self> {
-        let limit = |setting: i32| usize::try_from(setting).unwrap_or(0);
+    fn take(
+        open: &Arc<Mutex<Open>>,
+        broker: &Arc<Broker>,
+        address: IpAddr,
+    ) -> Result<Self, &'static str> {
+        let address = address.to_canonical();
         let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
-        if counts.count >= limit(broker.config.max_connections)
-            || of_address >= limit(broker.config.max_connections_per_ip)
-        {
-            return None;
-        }
-        counts.count += 1;
-        counts.by_address.insert(address, of_address + 1);
+        counts.enter(address)?;
         broker.metrics.connections.set(counts.count as i64);
-        Some(Self { open: open.clone(), broker: broker.clone(), address })
+        Ok(Self { open: open.clone(), broker: broker.clone(), address })
     }
 }
 
@@ -101,7 +133,7 @@ impl Server {
     /// Begins to serve.
     pub fn start(broker: &Arc<Broker>, bound: Vec<Bound>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let open = Arc::new(Mutex::new(Open::default()));
+        let open = Arc::new(Mutex::new(Open::new(&broker.config)));
         let mut accepting = JoinSet::new();
         for bound in bound {
             accepting.spawn(accept(broker.clone(), bound, open.clone(), stopped.clone()));
@@ -141,10 +173,13 @@ async fn accept(
                     hold_back(&held_back, stream, throttle_ms);
                     continue;
                 }
-                let Some(place) = Place::take(&open, &broker, peer.ip()) else {
-                    broker.metrics.refused_connections.inc();
-                    tracing::warn!(%peer, "connection refused: max.connections is reached");
-                    continue;
+                let place = match Place::take(&open, &broker, peer.ip()) {
+                    Ok(place) => place,
+                    Err(limit) => {
+                        broker.metrics.refused_connections.inc();
+                        tracing::warn!(%peer, limit, "connection refused: the limit is reached");
+                        continue;
+                    }
                 };
                 connections.spawn(serve(place, bound.caller.clone(), stream, peer, stop.clone()));
             }
@@ -190,5 +225,28 @@ fn tell_panic(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "a connection ended by a panic; the others go on");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_the_overrides_has_a_limit_of_its_own() {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("max.connections", "4"),
+            ("max.connections.per.ip", "1"),
+            (OVERRIDES, "10.0.0.2:2,10.0.0.3:0"),
+        ] {
+            config.set(name, value).expect("valid");
+        }
+        let mut open = Open::new(&config);
+        let mut enter = |last: u8| open.enter(IpAddr::from([10, 0, 0, last]));
+        assert_eq!((enter(1), enter(1)), (Ok(()), Err("max.connections.per.ip")));
+        assert_eq!((enter(2), enter(2), enter(2)), (Ok(()), Ok(()), Err(OVERRIDES)));
+        assert_eq!(enter(3), Err(OVERRIDES));
+        assert_eq!((enter(4), enter(5)), (Ok(()), Err("max.connections")));
     }
 }

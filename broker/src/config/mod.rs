@@ -4,14 +4,17 @@
 //! default, the parsing and the bounds, and what DescribeConfigs answers. A setting that is not in
 //! the table is refused at the start: nothing is accepted and then ignored.
 
+pub mod address_limits;
 pub mod listener;
 pub mod setting;
 pub mod topic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use weir_protocol::properties::Properties;
 
+use crate::config::address_limits::parse_address_limits;
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
     ConfigError, Kind, SettingValue, Source, any, assignors, at_least, between, one_of,
@@ -178,8 +181,11 @@ settings! {
     connections_max_idle_ms: i64 = 600_000, "connections.max.idle.ms", at_least(1);
     /// Connections that are served at once; more are closed as they come.
     max_connections: i32 = 2000, "max.connections", at_least(1);
-    /// Connections that are served at once from one address.
-    max_connections_per_ip: i32 = i32::MAX, "max.connections.per.ip", at_least(1);
+    /// Connections that are served at once from one address; 0: only from those of the overrides.
+    max_connections_per_ip: i32 = i32::MAX, "max.connections.per.ip", at_least(0);
+    /// Addresses with a limit of their own, address:connections divided by commas.
+    max_connections_per_ip_overrides: String = String::new(),
+        "max.connections.per.ip.overrides", is_address_limits;
     /// Most partitions in one answer of DescribeTopicPartitions.
     max_request_partition_size_limit: i32 = 2000, "max.request.partition.size.limit", at_least(1);
 
@@ -361,7 +367,20 @@ impl Config {
                 reason: "is larger than socket.request.max.bytes".into(),
             });
         }
+        if self.max_connections_per_ip == 0 && self.connection_overrides().is_empty() {
+            return Err(ConfigError::Conflict {
+                name: "max.connections.per.ip",
+                reason: "is 0 and max.connections.per.ip.overrides is empty: nobody could connect"
+                    .into(),
+            });
+        }
         Ok(())
+    }
+
+    /// Addresses with a limit of connections of their own.
+    pub fn connection_overrides(&self) -> HashMap<IpAddr, i32> {
+        parse_address_limits(&self.max_connections_per_ip_overrides)
+            .expect("checked when it was set")
     }
 
     /// The addresses to bind.
@@ -402,6 +421,11 @@ fn present<T>(
 #[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
 fn is_listeners(value: &String) -> Result<(), String> {
     parse_listeners(value).map(drop)
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
+fn is_address_limits(value: &String) -> Result<(), String> {
+    parse_address_limits(value).map(drop)
 }
 
 fn is_advertised(value: &Option<String>) -> Result<(), String> {

@@ -19,8 +19,12 @@ async fn start(settings: &[(&str, &str)]) -> (tempfile::TempDir, RunningBroker) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_too_many_is_closed_and_its_place_is_free_again_later() {
-    for limit in ["max.connections", "max.connections.per.ip"] {
-        let (_folder, broker) = start(&[(limit, "2")]).await;
+    for (limit, value) in [
+        ("max.connections", "2"),
+        ("max.connections.per.ip", "2"),
+        ("max.connections.per.ip.overrides", "10.0.0.1:9,127.0.0.1:2"),
+    ] {
+        let (_folder, broker) = start(&[(limit, value)]).await;
         let mut first = Client::of(&broker).await;
         let mut second = Client::of(&broker).await;
         for client in [&mut first, &mut second] {
