@@ -5,6 +5,7 @@
 //! the table is refused at the start: nothing is accepted and then ignored.
 
 pub mod address_limits;
+mod checks;
 pub mod listener;
 pub mod setting;
 pub mod topic;
@@ -15,6 +16,10 @@ use std::net::IpAddr;
 use weir_protocol::properties::Properties;
 
 use crate::config::address_limits::parse_address_limits;
+use crate::config::checks::{
+    is_address_limits, is_advertised, is_cleanup_policy, is_listeners, is_one_folder,
+    is_socket_address, present,
+};
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
     ConfigError, Kind, SettingValue, Source, any, assignors, at_least, between, one_of,
@@ -410,50 +415,6 @@ impl Config {
     pub fn roll_ms(&self) -> i64 {
         self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * 3_600_000)
     }
-}
-
-fn present<T>(
-    check: impl Fn(&T) -> Result<(), String>,
-) -> impl Fn(&Option<T>) -> Result<(), String> {
-    move |value| value.as_ref().map_or(Ok(()), &check)
-}
-
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_listeners(value: &String) -> Result<(), String> {
-    parse_listeners(value).map(drop)
-}
-
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_address_limits(value: &String) -> Result<(), String> {
-    parse_address_limits(value).map(drop)
-}
-
-fn is_advertised(value: &Option<String>) -> Result<(), String> {
-    let Some(value) = value else { return Ok(()) };
-    let listeners = parse_listeners(value)?;
-    match listeners.as_slice() {
-        [one] if one.is_wildcard() => Err("expected an address that clients can dial".into()),
-        [_] => Ok(()),
-        _ => Err("expected exactly one PLAINTEXT://host:port".into()),
-    }
-}
-
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_socket_address(value: &String) -> Result<(), String> {
-    let expected = || "expected address:port, for instance 127.0.0.1:9644".to_owned();
-    value.parse::<std::net::SocketAddr>().map(drop).map_err(|_| expected())
-}
-
-fn is_one_folder(value: &Vec<String>) -> Result<(), String> {
-    match value.as_slice() {
-        [_] => Ok(()),
-        _ => Err("expected exactly one folder (several data directories are not served)".into()),
-    }
-}
-
-#[expect(clippy::ptr_arg, reason = "a check takes the setting's own type")]
-fn is_cleanup_policy(value: &String) -> Result<(), String> {
-    setting::check_cleanup_policy(value)
 }
 
 #[cfg(test)]
