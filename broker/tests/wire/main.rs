@@ -18,4 +18,5 @@ mod produce_fetch;
 mod retention;
 mod share;
 mod topics;
+mod transaction_version_2;
 mod transactions;
