@@ -17,7 +17,7 @@ use crate::log::retire::Retired;
 use crate::log::segment::read::FirstBatch;
 use crate::log::validate::Origin;
 use crate::log::{Appended, Ends, Log, ReadSlice};
-use crate::producers::{Aborted, Producer};
+use crate::producers::{Aborted, Producer, Start};
 use crate::sync::StorageFailed;
 
 /// A partition of a topic.
@@ -74,13 +74,32 @@ impl Partition {
         self.log.append(batch, Origin::Broker)
     }
 
+    /// Appends a marker that another than our own coordinator sends.
+    ///
+    /// # Errors
+    /// As [`Partition::append`]; and when the producer or the coordinator is known to be replaced.
+    pub fn append_marker(&self, batch: &RecordBatch) -> Result<Appended, AppendError> {
+        self.log.append(batch, Origin::Marker)
+    }
+
     /// Appends a client's batch that is part of a transaction which is open, or finds that it is
-    /// there already. Whoever calls holds the transaction open until this returns.
+    /// there already. Whoever calls holds the transaction open until this returns. `start`: where
+    /// its producer may begin in this epoch.
     ///
     /// # Errors
     /// As [`Partition::append`].
-    pub fn append_in_transaction(&self, batch: &RecordBatch) -> Result<Appended, AppendError> {
-        self.log.append(batch, Origin::Transaction)
+    pub fn append_in_transaction(
+        &self,
+        batch: &RecordBatch,
+        start: Start,
+    ) -> Result<Appended, AppendError> {
+        self.log.append(
+            batch,
+            match start {
+                Start::Anywhere => Origin::Transaction,
+                Start::AtZero => Origin::BumpingTransaction,
+            },
+        )
     }
 
     /// The aborted transactions that lie within `from..to`, in the order of their markers.

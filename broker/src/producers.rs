@@ -11,6 +11,9 @@
 //! lower epoch                                                      INVALID_PRODUCER_EPOCH
 //! anything else                                                    OUT_OF_ORDER_SEQUENCE_NUMBER
 //! ```
+//!
+//! Where each transaction has an epoch of its own (KIP-890), the broker remembers all of an epoch
+//! that matters: there a producer begins with 0, even one that nobody remembers.
 use std::collections::{BTreeMap, VecDeque};
 
 use kafka_protocol::error::ResponseError;
@@ -51,6 +54,35 @@ pub struct Producer {
     pub batches: VecDeque<ProducedBatch>,
     /// The first offset of its transaction, while one is open.
     pub open_from: Option<Offset>,
+    /// The newest epoch of a coordinator that has ended a transaction of it; -1: none has.
+    pub coordinator_epoch: i32,
+}
+
+impl Producer {
+    fn new(epoch: i16, now_ms: i64) -> Producer {
+        Producer {
+            epoch,
+            last_append_ms: now_ms,
+            batches: VecDeque::new(),
+            open_from: None,
+            coordinator_epoch: -1,
+        }
+    }
+
+    /// Another epoch has begun: what was written in the one before is no repeat in it.
+    fn begin(&mut self, epoch: i16) {
+        self.epoch = epoch;
+        self.batches.clear();
+    }
+}
+
+/// Where a producer may begin of which no batch of its epoch is remembered.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Anywhere: the broker may have forgotten it.
+    Anywhere,
+    /// With sequence 0: its epoch is as young as its transaction.
+    AtZero,
 }
 
 /// All producers of a log.
@@ -104,6 +136,16 @@ pub enum ProducerError {
         /// The one that would have followed.
         expected: i32,
     },
+    /// A marker of a coordinator that was replaced.
+    #[error("producer {producer_id}: coordinator epoch {got} is older than {known}")]
+    OldCoordinator {
+        /// Whose transaction it would end.
+        producer_id: i64,
+        /// The marker's epoch.
+        got: i32,
+        /// The newest one.
+        known: i32,
+    },
     /// A record outside of transactions while one is open.
     #[error("producer {producer_id}: its transaction is open, and the batch is not part of it")]
     InTransaction {
@@ -130,6 +172,7 @@ impl ProducerError {
             ProducerError::OutOfOrder { .. } => ResponseError::OutOfOrderSequenceNumber,
             ProducerError::InTransaction { .. } => ResponseError::InvalidTxnState,
             ProducerError::OldEpoch { .. } => ResponseError::InvalidProducerEpoch,
+            ProducerError::OldCoordinator { .. } => ResponseError::TransactionCoordinatorFenced,
         }
     }
 }
@@ -169,13 +212,21 @@ impl Producers {
     ///
     /// # Errors
     /// When it may not.
-    pub fn check(&self, header: &BatchHeader) -> Result<Verdict, ProducerError> {
+    pub fn check(&self, header: &BatchHeader, start: Start) -> Result<Verdict, ProducerError> {
         let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = *header;
         // What the broker writes for a producer has no sequence.
         if producer_id < 0 || header.is_control() || base_sequence == -1 {
             return Ok(Verdict::Append);
         }
-        let Some(known) = self.by_id.get(&producer_id) else { return Ok(Verdict::Append) };
+        let follows = |expected| match base_sequence == expected {
+            true => Ok(Verdict::Append),
+            false => Err(ProducerError::OutOfOrder { producer_id, got: base_sequence, expected }),
+        };
+        let begins = || match start {
+            Start::Anywhere => Ok(Verdict::Append),
+            Start::AtZero => follows(0),
+        };
+        let Some(known) = self.by_id.get(&producer_id) else { return begins() };
         if producer_epoch < known.epoch {
             let known = known.epoch;
             return Err(ProducerError::OldEpoch { producer_id, got: producer_epoch, known });
@@ -184,23 +235,45 @@ impl Producers {
         {
             return Err(ProducerError::InTransaction { producer_id });
         }
-        let mut expected = 0;
-        if producer_epoch == known.epoch {
-            let repeated = known.batches.iter().find(|batch| {
-                batch.first_sequence == base_sequence
-                    && batch.last_sequence == header.last_sequence()
+        if producer_epoch > known.epoch {
+            return follows(0);
+        }
+        let repeated = known.batches.iter().find(|batch| {
+            batch.first_sequence == base_sequence && batch.last_sequence == header.last_sequence()
+        });
+        if let Some(batch) = repeated {
+            return Ok(Verdict::Duplicate(*batch));
+        }
+        match known.batches.back() {
+            Some(last) => follows(sequence_after(last.last_sequence, 1)),
+            None => begins(),
+        }
+    }
+
+    /// Whether a marker may be appended that another than our own coordinator has sent.
+    ///
+    /// # Errors
+    /// When the producer or the coordinator has been replaced by a newer one.
+    pub fn check_marker(
+        &self,
+        header: &BatchHeader,
+        coordinator_epoch: i32,
+    ) -> Result<(), ProducerError> {
+        let BatchHeader { producer_id, producer_epoch, .. } = *header;
+        let Some(known) = self.by_id.get(&producer_id) else { return Ok(()) };
+        if producer_epoch < known.epoch {
+            let known = known.epoch;
+            return Err(ProducerError::OldEpoch { producer_id, got: producer_epoch, known });
+        }
+        if coordinator_epoch < known.coordinator_epoch {
+            let known = known.coordinator_epoch;
+            return Err(ProducerError::OldCoordinator {
+                producer_id,
+                got: coordinator_epoch,
+                known,
             });
-            if let Some(batch) = repeated {
-                return Ok(Verdict::Duplicate(*batch));
-            }
-            let Some(last) = known.batches.back() else { return Ok(Verdict::Append) };
-            expected = sequence_after(last.last_sequence, 1);
         }
-        if base_sequence == expected {
-            Ok(Verdict::Append)
-        } else {
-            Err(ProducerError::OutOfOrder { producer_id, got: base_sequence, expected })
-        }
+        Ok(())
     }
 
     /// Remembers a batch that was appended with the offsets of `header`.
@@ -212,15 +285,10 @@ impl Producers {
             self.forget_oldest();
         }
         let epoch = header.producer_epoch;
-        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer {
-            epoch,
-            last_append_ms: now_ms,
-            batches: VecDeque::new(),
-            open_from: None,
-        });
+        let producer = self.by_id.entry(header.producer_id);
+        let producer = producer.or_insert_with(|| Producer::new(epoch, now_ms));
         if producer.epoch != epoch {
-            producer.epoch = epoch;
-            producer.batches.clear();
+            producer.begin(epoch);
         }
         producer.last_append_ms = now_ms;
         if header.is_transactional() {
@@ -247,19 +315,20 @@ impl Producers {
 
     /// Notes a marker that was appended with the offsets of `header`. What it has ended, if a
     /// transaction was open here.
-    pub fn end(&mut self, header: &BatchHeader, marker: Marker, now_ms: i64) -> Option<Ended> {
+    pub fn end(
+        &mut self,
+        header: &BatchHeader,
+        (marker, coordinator_epoch): (Marker, i32),
+        now_ms: i64,
+    ) -> Option<Ended> {
         let producer_id = header.producer_id;
         let epoch = header.producer_epoch;
-        let producer = self.by_id.entry(producer_id).or_insert_with(|| Producer {
-            epoch,
-            last_append_ms: now_ms,
-            batches: VecDeque::new(),
-            open_from: None,
-        });
+        let producer = self.by_id.entry(producer_id);
+        let producer = producer.or_insert_with(|| Producer::new(epoch, now_ms));
         if epoch > producer.epoch {
-            producer.epoch = epoch;
-            producer.batches.clear();
+            producer.begin(epoch);
         }
+        producer.coordinator_epoch = producer.coordinator_epoch.max(coordinator_epoch);
         producer.last_append_ms = now_ms;
         let first = producer.open_from.take()?;
         let last = header.last_offset();
@@ -352,7 +421,7 @@ mod tests {
         let mut producers = Producers::new(BATCHES_REMEMBERED);
         for number in 0..6 {
             let header = batch(1, number * 10, 10, 100 + i64::from(number) * 10);
-            assert_eq!(producers.check(&header), Ok(Verdict::Append));
+            assert_eq!(producers.check(&header, Start::Anywhere), Ok(Verdict::Append));
             producers.record(&header, 1000);
         }
         producers
@@ -366,54 +435,58 @@ mod tests {
     fn each_of_the_last_five_batches_is_answered_with_its_first_offsets() {
         let producers = after_six();
         for number in 1..6 {
-            let Ok(Verdict::Duplicate(seen)) = producers.check(&batch(1, number * 10, 10, 0))
+            let Ok(Verdict::Duplicate(seen)) =
+                producers.check(&batch(1, number * 10, 10, 0), Start::Anywhere)
             else {
                 panic!("batch {number} is not known");
             };
             assert_eq!(seen.base_offset, Offset(100 + i64::from(number) * 10));
             assert_eq!(seen.last_offset, Offset(109 + i64::from(number) * 10));
         }
-        assert_eq!(producers.check(&batch(1, 0, 10, 0)), out_of_order(0, 60));
+        assert_eq!(producers.check(&batch(1, 0, 10, 0), Start::Anywhere), out_of_order(0, 60));
     }
 
     #[test]
     fn only_the_very_same_sequences_are_a_repeat() {
-        assert_eq!(after_six().check(&batch(1, 50, 9, 0)), out_of_order(50, 60));
-        assert_eq!(after_six().check(&batch(1, 51, 9, 0)), out_of_order(51, 60));
+        assert_eq!(after_six().check(&batch(1, 50, 9, 0), Start::Anywhere), out_of_order(50, 60));
+        assert_eq!(after_six().check(&batch(1, 51, 9, 0), Start::Anywhere), out_of_order(51, 60));
     }
 
     #[test]
     fn the_next_sequence_may_follow_and_a_gap_may_not() {
-        assert_eq!(after_six().check(&batch(1, 60, 1, 0)), Ok(Verdict::Append));
-        assert_eq!(after_six().check(&batch(1, 61, 1, 0)), out_of_order(61, 60));
+        assert_eq!(after_six().check(&batch(1, 60, 1, 0), Start::Anywhere), Ok(Verdict::Append));
+        assert_eq!(after_six().check(&batch(1, 61, 1, 0), Start::Anywhere), out_of_order(61, 60));
     }
 
     #[test]
     fn after_the_greatest_sequence_comes_zero() {
         let mut producers = Producers::new(BATCHES_REMEMBERED);
         producers.record(&batch(0, i32::MAX - 1, 2, 0), 0);
-        assert_eq!(producers.check(&batch(0, 0, 1, 0)), Ok(Verdict::Append));
-        assert_eq!(producers.check(&batch(0, i32::MIN, 1, 0)), out_of_order(i32::MIN, 0));
+        assert_eq!(producers.check(&batch(0, 0, 1, 0), Start::Anywhere), Ok(Verdict::Append));
+        assert_eq!(
+            producers.check(&batch(0, i32::MIN, 1, 0), Start::Anywhere),
+            out_of_order(i32::MIN, 0)
+        );
 
         let mut producers = Producers::new(BATCHES_REMEMBERED);
         let across = batch(0, i32::MAX - 1, 5, 0);
         assert_eq!(across.last_sequence(), 2);
         producers.record(&across, 0);
-        assert_eq!(producers.check(&batch(0, 3, 1, 0)), Ok(Verdict::Append));
-        assert!(matches!(producers.check(&across), Ok(Verdict::Duplicate(_))));
+        assert_eq!(producers.check(&batch(0, 3, 1, 0), Start::Anywhere), Ok(Verdict::Append));
+        assert!(matches!(producers.check(&across, Start::Anywhere), Ok(Verdict::Duplicate(_))));
     }
 
     #[test]
     fn a_new_epoch_begins_at_zero_and_ends_the_old_one() {
         let mut producers = after_six();
-        assert_eq!(producers.check(&batch(2, 60, 1, 0)), out_of_order(60, 0));
+        assert_eq!(producers.check(&batch(2, 60, 1, 0), Start::Anywhere), out_of_order(60, 0));
         let first = batch(2, 0, 10, 160);
-        assert_eq!(producers.check(&first), Ok(Verdict::Append));
+        assert_eq!(producers.check(&first, Start::Anywhere), Ok(Verdict::Append));
         producers.record(&first, 0);
-        let old = producers.check(&batch(1, 60, 1, 0));
+        let old = producers.check(&batch(1, 60, 1, 0), Start::Anywhere);
         assert_eq!(old, Err(ProducerError::OldEpoch { producer_id: 7, got: 1, known: 2 }));
         // What the old epoch wrote is no repeat in the new one.
-        assert_eq!(producers.check(&batch(2, 50, 10, 0)), out_of_order(50, 10));
+        assert_eq!(producers.check(&batch(2, 50, 10, 0), Start::Anywhere), out_of_order(50, 10));
     }
 
     #[test]
@@ -423,7 +496,36 @@ mod tests {
         assert_eq!(producers.len(), 1);
         producers.expire(1000 + 501, 500);
         assert!(producers.is_empty());
-        assert_eq!(producers.check(&batch(1, 4711, 3, 0)), Ok(Verdict::Append));
+        assert_eq!(producers.check(&batch(1, 4711, 3, 0), Start::Anywhere), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn where_each_transaction_has_its_epoch_a_producer_begins_at_zero() {
+        let empty = Producers::new(BATCHES_REMEMBERED);
+        assert_eq!(empty.check(&batch(1, 3, 1, 0), Start::AtZero), out_of_order(3, 0));
+        assert_eq!(empty.check(&batch(1, 0, 1, 0), Start::AtZero), Ok(Verdict::Append));
+        let mut producers = after_six();
+        assert_eq!(producers.check(&batch(1, 60, 1, 0), Start::AtZero), Ok(Verdict::Append));
+        assert_eq!(producers.end(&batch(2, -1, 1, 160), (Marker::Commit, 0), 0), None);
+        assert_eq!(producers.check(&batch(2, 60, 1, 0), Start::AtZero), out_of_order(60, 0));
+        assert_eq!(producers.check(&batch(2, 0, 1, 0), Start::AtZero), Ok(Verdict::Append));
+        let late = producers.check(&batch(1, 60, 1, 0), Start::AtZero);
+        assert_eq!(late, Err(ProducerError::OldEpoch { producer_id: 7, got: 1, known: 2 }));
+    }
+
+    #[test]
+    fn a_marker_of_an_older_producer_or_coordinator_is_refused() {
+        let mut producers = after_six();
+        assert_eq!(producers.check_marker(&batch(1, -1, 1, 0), -1), Ok(()));
+        producers.end(&batch(2, -1, 1, 160), (Marker::Abort, 4), 0);
+        let marker =
+            |epoch, coordinator| producers.check_marker(&batch(epoch, -1, 1, 0), coordinator);
+        let old = ProducerError::OldEpoch { producer_id: 7, got: 1, known: 2 };
+        assert_eq!(marker(1, 9), Err(old));
+        let old = ProducerError::OldCoordinator { producer_id: 7, got: 3, known: 4 };
+        assert_eq!(marker(2, 3), Err(old));
+        assert_eq!(marker(2, 4), Ok(()));
+        assert_eq!(marker(9, 4), Ok(()));
     }
 
     #[test]
@@ -444,7 +546,7 @@ mod tests {
     fn batches_without_a_producer_pass_unremembered() {
         let mut producers = Producers::new(BATCHES_REMEMBERED);
         let plain = BatchHeader { producer_id: -1, base_sequence: -1, ..batch(-1, 0, 1, 0) };
-        assert_eq!(producers.check(&plain), Ok(Verdict::Append));
+        assert_eq!(producers.check(&plain, Start::Anywhere), Ok(Verdict::Append));
         producers.record(&plain, 0);
         assert!(producers.is_empty());
     }

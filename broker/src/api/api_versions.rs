@@ -1,8 +1,9 @@
 //! ApiVersions 0-4: which APIs are served, in which versions.
 //!
 //! A version that is not served is answered in version 0 with error 35 and the one entry that lets
-//! the client try again. Of the features only those are claimed that have something behind them;
-//! `transaction.version` would switch clients to a protocol that is not served (KIP-890, part 2).
+//! the client try again. Of the features only those are claimed that have something behind them: a
+//! client that is told `transaction.version` 2 ends its transactions by EndTxn 5, which bumps its
+//! epoch, and adds no partition to them by a request of its own (KIP-890, part 2).
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiVersionsRequest;
@@ -15,7 +16,8 @@ use weir_protocol::api::{API_VERSIONS, APIS, ApiRow};
 use crate::api::{code, text};
 
 /// Features that are claimed, each with its level; the lowest that could be is 0.
-pub(super) const FEATURES: &[(&str, i16)] = &[("group.version", 1), ("share.version", 1)];
+pub(super) const FEATURES: &[(&str, i16)] =
+    &[("group.version", 1), ("share.version", 1), ("transaction.version", 2)];
 /// From here on there are features.
 const FEATURES_FROM: i16 = 3;
 /// Before, Java clients cannot read a feature that may be as low as 0 (KAFKA-17492).

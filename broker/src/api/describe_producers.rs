@@ -37,7 +37,7 @@ fn producers(partition: &Partition) -> Vec<ProducerState> {
             .with_producer_epoch(i32::from(producer.epoch))
             .with_last_sequence(producer.batches.back().map_or(-1, |batch| batch.last_sequence))
             .with_last_timestamp(producer.last_append_ms)
-            .with_coordinator_epoch(-1)
+            .with_coordinator_epoch(producer.coordinator_epoch)
             .with_current_txn_start_offset(producer.open_from.map_or(-1, |first| first.0))
     });
     told.collect()

@@ -4,7 +4,13 @@
 //! next request of the connection begins, so what a client pipelines keeps its order; waiting for
 //! the disk (`acks=all`) overlaps with the requests that follow. `acks=1` is answered when the
 //! operating system has the bytes, `acks=0` not at all: its failures end the connection, so that the
-//! client notices. The order of the checks is Kafka's. Not: transactions.
+//! client notices. The order of the checks is Kafka's.
+//!
+//! A batch of a transaction is appended while the transaction is held open. From version 12 on its
+//! partition need not have been added before (`joining`); then each transaction has an epoch of its
+//! own, and whatever of it comes late finds that epoch over.
+
+mod joining;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +27,22 @@ use weir_protocol::records::Offset;
 use weir_protocol::records::batch::RecordBatch;
 use weir_protocol::records::compression::Compression;
 
+use crate::api::produce::joining::Joining;
 use crate::api::{Begun, NONE, Refusal, Reply, code, reply, text};
 use crate::broker::Broker;
 use crate::catalog::{Topic, Topics};
 use crate::log::Appended;
 use crate::log::error::AppendError;
 use crate::partition::Partition;
+use crate::producers::Start;
+use crate::transaction::coordinator::durable;
 
 /// From here on a batch's failure comes with words.
 const MESSAGE_FROM: i16 = 8;
+/// From here on a producer is told that a transaction can be saved by aborting it.
+const ABORTABLE_FROM: i16 = 11;
+/// From here on a transaction takes in what is written under it (KIP-890, part 2).
+const JOINS_FROM: i16 = 12;
 /// From here on topics are named by their ids.
 const TOPIC_ID_FROM: i16 = 13;
 /// From here on zstd may be used.
@@ -45,16 +58,40 @@ struct Waiting {
     partition_index: usize,
 }
 
-/// Appends everything; what is left is at most to wait.
+/// Appends everything; what is left is at most to wait. Only where a transaction has to take
+/// partitions in before, nothing is appended until that is durable.
 pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result<Begun, Refusal> {
-    let version = header.api_version;
-    let request = ProduceRequest::decode(version, body)
+    let request = ProduceRequest::decode(header.api_version, body)
         .map_err(|error| Refusal::Codec { api: "Produce", reason: error.to_string() })?;
+    Ok(match joining::join(broker, &header, &request) {
+        Joining::Done(joined) => append_all(broker, header, request, joined),
+        Joining::Waits(appending) => {
+            let broker = broker.clone();
+            Begun::Blocking(Box::pin(async move {
+                let joined = durable(&appending).await;
+                match append_all(&broker, header, request, joined) {
+                    Begun::Done(reply) => reply,
+                    Begun::Overlapping(pending)
+                    | Begun::Blocking(pending)
+                    | Begun::Working(pending) => pending.await,
+                }
+            }))
+        }
+    })
+}
+
+fn append_all(
+    broker: &Arc<Broker>,
+    header: RequestHeader,
+    request: ProduceRequest,
+    joined: Result<(), ResponseError>,
+) -> Begun {
+    let version = header.api_version;
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let topics = broker.catalog.topics();
-    let transactional_id = request.transactional_id.clone();
-    let writing = Writing { broker, transactional_id: transactional_id.as_deref(), version };
+    let transactional_id = request.transactional_id.as_deref();
+    let writing = Writing { broker, transactional_id, joined, version };
     let mut waiting = Vec::new();
     let mut response = ProduceResponse::default();
     for (topic_index, asked) in request.topics.into_iter().enumerate() {
@@ -83,11 +120,11 @@ pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result
         }
         response.responses.push(answered);
     }
-    Ok(match acks {
+    match acks {
         0 => Begun::Done(silence(&response)),
         -1 => wait_for_disk(header, response, waiting, timeout),
         _ => Begun::Done(reply(&header, &response)),
-    })
+    }
 }
 
 /// Why nothing was appended: the code and the words for the client.
@@ -144,6 +181,8 @@ fn check_request<'a>(
 struct Writing<'a> {
     broker: &'a Broker,
     transactional_id: Option<&'a str>,
+    /// Whether the transaction has taken in what is written under it.
+    joined: Result<(), ResponseError>,
     version: i16,
 }
 
@@ -175,9 +214,7 @@ fn append_checked(
     let size_bytes = batch.header().size_bytes() as u64;
     let record_count = u64::try_from(batch.header().record_count).unwrap_or(0);
     let appended = match writing.transactional_id.filter(|_| batch.header().is_transactional()) {
-        Some(id) => {
-            within_transaction(writing.broker, id, topic, (asked.index, partition), &batch)?
-        }
+        Some(id) => within_transaction(writing, id, topic, (asked.index, partition), &batch)?,
         None => partition.append(&batch),
     };
     match appended {
@@ -201,7 +238,7 @@ fn append_checked(
 
 /// Appends while the transaction is held open: no marker comes in between.
 fn within_transaction(
-    broker: &Broker,
+    writing: &Writing<'_>,
     id: &str,
     topic: &Topic,
     (index, partition): (i32, &Arc<Partition>),
@@ -210,14 +247,31 @@ fn within_transaction(
     let header = batch.header();
     let producer = (header.producer_id, header.producer_epoch);
     let place = (topic.name.to_string(), index);
-    let append = || partition.append_in_transaction(batch);
-    broker.transactions.within(id, producer, &place, append).or_else(|error| {
-        let error = match error {
-            ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
-            error => error,
-        };
+    let start = if writing.version >= JOINS_FROM { Start::AtZero } else { Start::Anywhere };
+    let append = || partition.append_in_transaction(batch, start);
+    let appended = writing
+        .joined
+        .and_then(|()| writing.broker.transactions.within(id, producer, &place, append));
+    appended.or_else(|error| {
+        let error = transaction_error(error, writing.version);
         fail(error, "The partition is not part of an open transaction of this producer.")
     })
+}
+
+/// What a producer of that version is told, in place of what the coordinator says.
+fn transaction_error(error: ResponseError, version: i16) -> ResponseError {
+    match error {
+        ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+        ResponseError::TransactionAbortable if version < ABORTABLE_FROM => {
+            ResponseError::InvalidTxnState
+        }
+        ResponseError::ConcurrentTransactions if version >= JOINS_FROM => error,
+        // Retried by every producer, and without new metadata.
+        ResponseError::ConcurrentTransactions | ResponseError::CoordinatorNotAvailable => {
+            ResponseError::NotEnoughReplicas
+        }
+        error => error,
+    }
 }
 
 /// The one batch that a partition's records must be.

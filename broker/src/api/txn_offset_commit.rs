@@ -1,6 +1,8 @@
-//! TxnOffsetCommit 0-4: offsets of a group that count once the transaction is committed.
+//! TxnOffsetCommit 0-5: offsets of a group that count once the transaction is committed.
 //!
-//! From version 3 on the member and its generation are checked as OffsetCommit does (KIP-447).
+//! From version 3 on the member and its generation are checked as OffsetCommit does (KIP-447). From
+//! version 5 on the group need not have been added to the transaction before (KIP-890, part 2): it
+//! is here, durably, before the offsets are written.
 
 use std::sync::Arc;
 
@@ -21,6 +23,10 @@ use crate::group::coordinator::Committer;
 use crate::group::offset_records::{Committed, OffsetKey};
 
 const MEMBER_FROM: i16 = 3;
+/// From here on a producer is told that a transaction can be saved by aborting it.
+const ABORTABLE_FROM: i16 = 4;
+/// From here on the transaction takes the group in.
+const JOINS_FROM: i16 = 5;
 
 /// Answers the request.
 pub async fn answer(
@@ -59,7 +65,7 @@ pub async fn answer(
         response.topics.push(answered);
     }
     if !offsets.is_empty()
-        && let Err(error) = commit(&broker, &request, offsets, now_ms).await
+        && let Err(error) = commit(&broker, &request, offsets, version, now_ms).await
     {
         for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             if partition.error_code == NONE {
@@ -110,24 +116,39 @@ async fn commit(
     broker: &Arc<Broker>,
     request: &TxnOffsetCommitRequest,
     offsets: Vec<(OffsetKey, Committed)>,
+    version: i16,
     now_ms: i64,
 ) -> Result<(), ResponseError> {
     let topic = offsets_topic(broker).await?;
     let place = place_in(&topic, &request.group_id);
     let producer = (request.producer_id.0, request.producer_epoch);
+    let id = request.transactional_id.as_str();
+    let told = |error| transaction_error(error, version);
+    if version >= JOINS_FROM {
+        broker.transactions.add(id, producer, vec![place.clone()]).await.map_err(told)?;
+    }
     let append =
         || broker.offsets.append_pending(&topic, &request.group_id, producer, offsets, now_ms);
-    let appended = broker.transactions.within(&request.transactional_id, producer, &place, append);
-    let appending = appended
-        .map_err(|error| match error {
-            // No version of this API knows the newer code.
-            ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
-            error => error,
-        })?
-        .map_err(|error| {
-            tracing::error!(%error, "offsets of a transaction cannot be written");
-            ResponseError::CoordinatorNotAvailable
-        })?;
+    let appended = broker.transactions.within(id, producer, &place, append).map_err(told)?;
+    let appending = appended.map_err(|error| {
+        tracing::error!(%error, "offsets of a transaction cannot be written");
+        ResponseError::CoordinatorNotAvailable
+    })?;
     let durable = appending.partition.durable(appending.next_offset).await;
     durable.map_err(|_| ResponseError::CoordinatorNotAvailable)
+}
+
+/// What a client of that version is told, in place of what the coordinator says.
+fn transaction_error(error: ResponseError, version: i16) -> ResponseError {
+    match error {
+        // No version of this API knows the newer code.
+        ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+        ResponseError::TransactionAbortable if version < ABORTABLE_FROM => {
+            ResponseError::InvalidTxnState
+        }
+        ResponseError::ConcurrentTransactions if version < JOINS_FROM => {
+            ResponseError::CoordinatorNotAvailable
+        }
+        error => error,
+    }
 }

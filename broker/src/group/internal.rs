@@ -28,7 +28,7 @@ const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 pub type KeyValue = (Bytes, Option<Bytes>);
 
 /// Records that were appended and are not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Appending {
     /// Where.
     pub partition: Arc<Partition>,

@@ -47,7 +47,7 @@ use crate::log::error::{AppendError, LogError, ReadError};
 use crate::log::recovery::Damage;
 use crate::log::segment::Segment;
 use crate::log::segment::read::{Asked, FirstBatch, Found};
-use crate::log::stable::Unstable;
+use crate::log::stable::{Unstable, verdict};
 use crate::log::validate::{Origin, validate};
 use crate::producers::{ProducedBatch, Producers, Verdict};
 use crate::sync::{StorageFailed, SyncPoint};
@@ -160,7 +160,7 @@ impl Log {
         let batch = validate(batch, &config, origin, now_ms)?;
         let mut appender = self.lock();
         self.check_open(&appender)?;
-        if let Verdict::Duplicate(known) = appender.producers.check(batch.header())? {
+        if let Verdict::Duplicate(known) = verdict(&appender.producers, &batch, origin)? {
             return Ok(self.duplicate(&known));
         }
         let base_offset = self.point.log_end();

@@ -4,7 +4,7 @@
 //! ```text
 //! "WPRO" | version u16 | producers u32
 //! | per producer: id i64 | epoch i16 | last append i64 | open from i64 (-1: none; from version 2)
-//!   | batches u32
+//!   | coordinator epoch i32 (from version 3, else -1) | batches u32
 //!   | per batch: first sequence i32 | last sequence i32 | base offset i64 | last offset i64
 //!     | log append time i64
 //! | aborted transactions u32 (from version 2), each: producer id i64 | first i64 | marker i64
@@ -17,7 +17,7 @@ use weir_protocol::records::Offset;
 use crate::producers::{Aborted, ProducedBatch, Producer, Producers};
 
 const MAGIC: &[u8; 4] = b"WPRO";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 /// The file.
 pub(super) fn write(producers: &Producers) -> Vec<u8> {
@@ -30,6 +30,7 @@ pub(super) fn write(producers: &Producers) -> Vec<u8> {
         bytes.extend_from_slice(&producer.epoch.to_be_bytes());
         bytes.extend_from_slice(&producer.last_append_ms.to_be_bytes());
         bytes.extend_from_slice(&producer.open_from.map_or(-1, |open| open.0).to_be_bytes());
+        bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
         bytes.extend_from_slice(&count(producer.batches.len()));
         for batch in &producer.batches {
             bytes.extend_from_slice(&batch.first_sequence.to_be_bytes());
@@ -68,6 +69,8 @@ pub(super) fn read(bytes: &[u8], batches_remembered: usize) -> Option<Producers>
         let last_append_ms = i64::from_be_bytes(take(&mut rest)?);
         let open_from = if version >= 2 { i64::from_be_bytes(take(&mut rest)?) } else { -1 };
         let open_from = (open_from >= 0).then_some(Offset(open_from));
+        let coordinator_epoch =
+            if version >= 3 { i32::from_be_bytes(take(&mut rest)?) } else { -1 };
         let mut batches = VecDeque::new();
         for _ in 0..u32::from_be_bytes(take(&mut rest)?) {
             batches.push_back(ProducedBatch {
@@ -78,7 +81,8 @@ pub(super) fn read(bytes: &[u8], batches_remembered: usize) -> Option<Producers>
                 log_append_time_ms: i64::from_be_bytes(take(&mut rest)?),
             });
         }
-        producers.restore(id, Producer { epoch, last_append_ms, batches, open_from });
+        let producer = Producer { epoch, last_append_ms, batches, open_from, coordinator_epoch };
+        producers.restore(id, producer);
     }
     let aborted_count = if version >= 2 { u32::from_be_bytes(take(&mut rest)?) } else { 0 };
     for _ in 0..aborted_count {
@@ -119,7 +123,10 @@ mod tests {
             };
             let batches = (0..batches).map(batch).collect();
             let open_from = (id == 7).then_some(Offset(40));
-            producers.restore(id, Producer { epoch: 3, last_append_ms: 99, batches, open_from });
+            let (epoch, last_append_ms, coordinator_epoch) = (3, 99, 5);
+            let producer =
+                Producer { epoch, last_append_ms, batches, open_from, coordinator_epoch };
+            producers.restore(id, producer);
         }
         let aborted = Aborted { producer_id: 9, first: Offset(3), last: Offset(8) };
         producers.restore_aborted(aborted);

@@ -9,10 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::{BatchHeader, RecordBatch};
-use weir_protocol::records::control::{Marker, marker_of};
+use weir_protocol::records::control::{Marker, told_by};
 
+use crate::log::validate::Origin;
 use crate::log::{Appender, Log};
-use crate::producers::{Aborted, Ended, Producer, Producers};
+use crate::producers::{Aborted, Ended, Producer, ProducerError, Producers, Start, Verdict};
 
 /// Transactions by their first offset; with the offset after their marker once it is appended.
 #[derive(Debug, Default)]
@@ -62,6 +63,22 @@ impl Unstable {
     }
 }
 
+/// Whether its producer may append a batch of such an origin.
+pub(super) fn verdict(
+    producers: &Producers,
+    batch: &RecordBatch,
+    origin: Origin,
+) -> Result<Verdict, ProducerError> {
+    match (origin, told_by(batch)) {
+        (Origin::Marker, Some((_, coordinator_epoch))) => {
+            producers.check_marker(batch.header(), coordinator_epoch)?;
+            Ok(Verdict::Append)
+        }
+        (Origin::BumpingTransaction, _) => producers.check(batch.header(), Start::AtZero),
+        _ => producers.check(batch.header(), Start::Anywhere),
+    }
+}
+
 impl Log {
     /// Remembers who has appended a batch, and what that begins or ends.
     pub(super) fn note(
@@ -71,10 +88,10 @@ impl Log {
         header: &BatchHeader,
         now_ms: i64,
     ) {
-        match marker_of(batch) {
-            Some(marker) => {
-                if let Some(ended) = appender.producers.end(header, marker, now_ms) {
-                    if marker == Marker::Abort {
+        match told_by(batch) {
+            Some(told) => {
+                if let Some(ended) = appender.producers.end(header, told, now_ms) {
+                    if told.0 == Marker::Abort {
                         self.unstable.has_aborted.store(true, Ordering::Release);
                     }
                     self.unstable.end(ended);

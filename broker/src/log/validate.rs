@@ -28,8 +28,18 @@ pub enum Origin {
     Client,
     /// A client, within a transaction that its coordinator has found open.
     Transaction,
-    /// The broker itself: its internal topics, and markers of transactions.
+    /// The same, where each transaction has an epoch of its own.
+    BumpingTransaction,
+    /// The broker itself: its internal topics, and markers of its own coordinator.
     Broker,
+    /// Somebody else who ends a transaction: an operator, or another broker.
+    Marker,
+}
+
+impl Origin {
+    fn is_client(self) -> bool {
+        matches!(self, Origin::Client | Origin::Transaction | Origin::BumpingTransaction)
+    }
 }
 
 /// Why a batch is refused.
@@ -156,7 +166,7 @@ pub fn validate<'a>(
 ) -> Result<Cow<'a, RecordBatch>, InvalidBatch> {
     check_header(batch, config, origin)?;
     let header = batch.header();
-    let is_client = origin != Origin::Broker;
+    let is_client = origin.is_client();
     let recompression = config.recompression.filter(|wanted| {
         // The broker's own batches, its markers above all, are not compressed.
         is_client && header.compression() != Ok(wanted.codec)
@@ -223,7 +233,7 @@ fn check_header(
         *batch.header();
     let header = batch.header();
     let found = batch.bytes().len();
-    let is_client = matches!(origin, Origin::Client | Origin::Transaction);
+    let is_client = origin.is_client();
     if is_client && header.base_offset != Offset(0) {
         return Err(InvalidBatch::BaseOffset { found: header.base_offset });
     }

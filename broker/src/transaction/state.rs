@@ -7,17 +7,26 @@
 //!     +-- init -------+----------------------------------------------------------------+
 //! ```
 //!
-//! A newer epoch fences whoever wrote under an older one. Times are by the clock on the wall, as
-//! Kafka stores them.
+//! A newer epoch fences whoever wrote under an older one. How a transaction ends, and which epoch its
+//! producer goes on with, is told in `ending`. Times are by the clock on the wall, as Kafka stores
+//! them.
+
+pub mod ending;
 
 use std::collections::BTreeSet;
 
 use kafka_protocol::error::ResponseError;
 use weir_protocol::records::control::Marker;
 
+use crate::transaction::state::ending::Fenced;
+
 /// A partition of a topic.
 pub type Place = (String, i32);
 
+/// No producer.
+pub const NO_ID: i64 = -1;
+/// No epoch.
+pub const NO_EPOCH: i16 = -1;
 /// The greatest epoch that a producer gets; after it comes another producer id.
 const EPOCH_MAX: i16 = i16::MAX - 1;
 
@@ -49,13 +58,31 @@ impl State {
     }
 }
 
+/// By which rules a transaction was ended: Kafka's `transaction.version`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The producer keeps its epoch (levels 0 and 1).
+    One,
+    /// Each end bumps the epoch, so that nothing late can land in the next one (level 2, KIP-890).
+    Two,
+}
+
 /// A transactional id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     /// The producer that writes under this id.
     pub producer_id: i64,
+    /// The one before the last change of anything; [`NO_ID`] before the first.
+    pub previous_id: i64,
+    /// The one that takes over when the transaction has ended; [`NO_ID`] if its producer goes on.
+    pub next_id: i64,
     /// Its epoch.
     pub epoch: i16,
+    /// The epoch before, as far as who asks with it may have missed the answer that told of the
+    /// newer one; else [`NO_EPOCH`]. As in Kafka it is not stored.
+    pub last_epoch: i16,
+    /// By which rules it was ended last.
+    pub version: Version,
     /// How long a transaction may be open.
     pub timeout_ms: i32,
     /// Where it stands.
@@ -77,22 +104,17 @@ pub enum Init {
     AbortFirst,
 }
 
-/// What comes of a wish to end.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It has ended so before.
-    Done,
-    /// The decision is to be stored, then markers are to be written.
-    Begin(Marker),
-}
-
 impl Transaction {
     /// An id that was never used.
     #[must_use]
     pub fn new(producer_id: i64, timeout_ms: i32, now_ms: i64) -> Transaction {
         Transaction {
             producer_id,
-            epoch: -1,
+            previous_id: NO_ID,
+            next_id: NO_ID,
+            epoch: NO_EPOCH,
+            last_epoch: NO_EPOCH,
+            version: Version::One,
             timeout_ms,
             state: State::Empty,
             partitions: BTreeSet::new(),
@@ -114,31 +136,42 @@ impl Transaction {
         claimed: Option<(i64, i16)>,
         fresh_id: i64,
     ) -> Result<Init, ResponseError> {
-        let is_used = self.epoch >= 0;
-        if is_used && claimed.is_some_and(|claimed| claimed != (self.producer_id, self.epoch)) {
+        let current = (self.producer_id, self.epoch);
+        let claimed = claimed.filter(|_| self.epoch != NO_EPOCH);
+        let has_missed_answer = claimed.is_some_and(|claimed| self.was_granted(claimed));
+        if !has_missed_answer && claimed.is_some_and(|claimed| claimed != current) {
             return Err(ResponseError::ProducerFenced);
         }
         match self.state {
-            State::Preparing(_) => Err(ResponseError::ConcurrentTransactions),
+            State::Preparing(_) => return Err(ResponseError::ConcurrentTransactions),
+            // It has written since, so it had its answer.
+            State::Ongoing if has_missed_answer => return Err(ResponseError::ProducerFenced),
             State::Ongoing => {
-                self.fence(now_ms);
-                Ok(Init::AbortFirst)
+                self.fence(now_ms, Fenced::BySuccessor);
+                return Ok(Init::AbortFirst);
             }
-            State::Empty | State::Complete(_) => {
-                if self.epoch >= EPOCH_MAX {
-                    self.producer_id = fresh_id;
-                    self.epoch = 0;
-                } else {
-                    self.epoch += 1;
-                }
-                self.timeout_ms = timeout_ms;
-                self.state = State::Empty;
-                self.partitions.clear();
-                self.started_ms = -1;
-                self.updated_ms = now_ms;
-                Ok(Init::Ready(self.producer_id, self.epoch))
-            }
+            State::Empty | State::Complete(_) => {}
         }
+        if !has_missed_answer {
+            self.previous_id = self.producer_id;
+            self.last_epoch = claimed.map_or(NO_EPOCH, |(_, epoch)| epoch);
+            (self.producer_id, self.epoch) = match self.epoch {
+                EPOCH_MAX.. => (fresh_id, 0),
+                epoch => (self.producer_id, epoch + 1),
+            };
+        }
+        self.timeout_ms = timeout_ms;
+        self.state = State::Empty;
+        self.partitions.clear();
+        self.started_ms = -1;
+        self.updated_ms = now_ms;
+        Ok(Init::Ready(self.producer_id, self.epoch))
+    }
+
+    /// Whether whoever claims an older epoch was given the newer one, and may not know it.
+    fn was_granted(&self, (id, epoch): (i64, i16)) -> bool {
+        let is_its = id == self.producer_id || id == self.previous_id && epoch >= EPOCH_MAX;
+        epoch != NO_EPOCH && epoch == self.last_epoch && is_its
     }
 
     /// Whether that is the producer of today.
@@ -153,6 +186,24 @@ impl Transaction {
             return Err(ResponseError::ProducerFenced);
         }
         Ok(())
+    }
+
+    /// Whether all these partitions are part of the producer's open transaction.
+    ///
+    /// # Errors
+    /// As [`Transaction::add`].
+    pub fn holds(
+        &self,
+        producer_id: i64,
+        epoch: i16,
+        places: &[Place],
+    ) -> Result<bool, ResponseError> {
+        self.check_producer(producer_id, epoch)?;
+        match self.state {
+            State::Preparing(_) => Err(ResponseError::ConcurrentTransactions),
+            State::Ongoing => Ok(places.iter().all(|place| self.partitions.contains(place))),
+            State::Empty | State::Complete(_) => Ok(false),
+        }
     }
 
     /// Adds partitions, and opens the transaction. Whether anything has changed.
@@ -182,6 +233,7 @@ impl Transaction {
             self.started_ms = now_ms;
         }
         if has_changed {
+            self.previous_id = self.producer_id;
             self.updated_ms = now_ms;
         }
         Ok(has_changed)
@@ -190,8 +242,8 @@ impl Transaction {
     /// Whether a producer may write to a partition now (KIP-890, part 1).
     ///
     /// # Errors
-    /// As [`Transaction::check_producer`]; INVALID_TXN_STATE when the partition is not part of an
-    /// open transaction.
+    /// As [`Transaction::check_producer`]; CONCURRENT_TRANSACTIONS while one ends,
+    /// TRANSACTION_ABORTABLE when the partition is not part of an open one.
     pub fn check_write(
         &self,
         producer_id: i64,
@@ -199,46 +251,11 @@ impl Transaction {
         place: &Place,
     ) -> Result<(), ResponseError> {
         self.check_producer(producer_id, epoch)?;
-        if self.state == State::Ongoing && self.partitions.contains(place) {
-            Ok(())
-        } else {
-            Err(ResponseError::InvalidTxnState)
-        }
-    }
-
-    /// The producer wants to end its transaction.
-    ///
-    /// # Errors
-    /// As [`Transaction::check_producer`]; CONCURRENT_TRANSACTIONS while it ends so already,
-    /// INVALID_TXN_STATE when none is open or it has ended in the other way.
-    pub fn end(
-        &mut self,
-        now_ms: i64,
-        producer_id: i64,
-        epoch: i16,
-        marker: Marker,
-    ) -> Result<End, ResponseError> {
-        self.check_producer(producer_id, epoch)?;
         match self.state {
-            State::Ongoing => {
-                self.state = State::Preparing(marker);
-                self.updated_ms = now_ms;
-                Ok(End::Begin(marker))
-            }
-            State::Preparing(it) if it == marker => Err(ResponseError::ConcurrentTransactions),
-            State::Complete(it) if it == marker => Ok(End::Done),
-            State::Empty | State::Preparing(_) | State::Complete(_) => {
-                Err(ResponseError::InvalidTxnState)
-            }
+            State::Preparing(_) => Err(ResponseError::ConcurrentTransactions),
+            State::Ongoing if self.partitions.contains(place) => Ok(()),
+            _ => Err(ResponseError::TransactionAbortable),
         }
-    }
-
-    /// Ends an open transaction that nobody ends: its producer is fenced by a newer epoch.
-    pub fn fence(&mut self, now_ms: i64) {
-        assert_eq!(self.state, State::Ongoing, "only what is open can be given up");
-        self.epoch = self.epoch.saturating_add(1);
-        self.state = State::Preparing(Marker::Abort);
-        self.updated_ms = now_ms;
     }
 
     /// Whether it has been open for too long.
@@ -246,16 +263,6 @@ impl Transaction {
     pub fn is_overdue(&self, now_ms: i64) -> bool {
         self.state == State::Ongoing
             && now_ms.saturating_sub(self.started_ms) >= i64::from(self.timeout_ms)
-    }
-
-    /// All markers are durable.
-    pub fn complete(&mut self, now_ms: i64) {
-        if let State::Preparing(marker) = self.state {
-            self.state = State::Complete(marker);
-            self.partitions.clear();
-            self.started_ms = -1;
-            self.updated_ms = now_ms;
-        }
     }
 
     /// Whether nobody has used it for so long that it may be forgotten.

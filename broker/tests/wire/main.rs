@@ -22,4 +22,5 @@ mod retention;
 mod security;
 mod share;
 mod topics;
+mod transaction_version_2;
 mod transactions;

@@ -28,9 +28,9 @@ use weir_protocol::records::control::transactional;
 use crate::client::{Client, broker, config, fetch_request, produce_request, text};
 use crate::every_version::all;
 
-type Producer = (i64, i16);
+pub(crate) type Producer = (i64, i16);
 
-fn id(name: &str) -> TransactionalId {
+pub(crate) fn id(name: &str) -> TransactionalId {
     TransactionalId(text(name))
 }
 
@@ -75,6 +75,18 @@ pub(crate) async fn write(
     client: &mut Client,
     name: &str,
     producer: Producer,
+    at: (i32, i32),
+    value: &str,
+) -> i16 {
+    write_by(client, 9, name, producer, at, value).await
+}
+
+/// The same by a version of Produce.
+pub(crate) async fn write_by(
+    client: &mut Client,
+    version: i16,
+    name: &str,
+    producer: Producer,
     (partition, sequence): (i32, i32),
     value: &str,
 ) -> i16 {
@@ -84,7 +96,7 @@ pub(crate) async fn write(
     builder.append(SystemClock.now_ms(), None, Some(value.as_bytes()), &[]);
     let batch = transactional(&builder.finish());
     let request = produce_request("t", partition, -1, batch).with_transactional_id(Some(id(name)));
-    client.call(9, &request).await.responses[0].partition_responses[0].error_code
+    client.call(version, &request).await.responses[0].partition_responses[0].error_code
 }
 
 pub(crate) async fn end(
@@ -102,7 +114,7 @@ pub(crate) async fn end(
 }
 
 /// What a reader of committed records sees, filtered as clients do; and the last stable offset.
-async fn committed(client: &mut Client, partition: i32) -> (Vec<String>, i64) {
+pub(crate) async fn committed(client: &mut Client, partition: i32) -> (Vec<String>, i64) {
     let mut request = fetch_request("t", partition, 0, 0).with_isolation_level(1);
     request.session_epoch = -1;
     let answer = client.call(11, &request).await;
@@ -245,7 +257,7 @@ async fn a_transaction_that_nobody_ends_is_aborted_in_time() {
     broker.stop().await.expect("a clean stop");
 }
 
-fn offset_commit(name: &str, producer: Producer, offset: i64) -> TxnOffsetCommitRequest {
+pub(crate) fn offset_commit(name: &str, producer: Producer, offset: i64) -> TxnOffsetCommitRequest {
     let partition = TxnOffsetCommitRequestPartition::default()
         .with_partition_index(0)
         .with_committed_offset(offset)
@@ -270,7 +282,7 @@ fn add_offsets(name: &str, producer: Producer) -> AddOffsetsToTxnRequest {
 }
 
 /// The committed offset, or the error of the partition.
-async fn group_offset(client: &mut Client, stable: bool) -> Result<i64, i16> {
+pub(crate) async fn group_offset(client: &mut Client, stable: bool) -> Result<i64, i16> {
     let topic = OffsetFetchRequestTopics::default()
         .with_name(TopicName(text("t")))
         .with_partition_indexes(vec![0]);

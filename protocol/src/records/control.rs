@@ -26,16 +26,24 @@ pub enum Marker {
     Commit,
 }
 
-/// A batch that ends the transaction of a producer.
+/// A batch that ends the transaction of a producer, by the word of a coordinator of that epoch.
 #[must_use]
-pub fn marker_batch(producer_id: i64, producer_epoch: i16, marker: Marker, now_ms: i64) -> Bytes {
+pub fn marker_batch(
+    producer_id: i64,
+    producer_epoch: i16,
+    marker: Marker,
+    coordinator_epoch: i32,
+    now_ms: i64,
+) -> Bytes {
     let kind: u8 = match marker {
         Marker::Abort => 0,
         Marker::Commit => 1,
     };
     let mut builder =
         BatchBuilder::new(Compression::None).producer(producer_id, producer_epoch, -1);
-    builder.append(now_ms, Some(&[0, 0, 0, kind]), Some(&[0; 6]), &[]);
+    let mut value = [0; 6];
+    value[2..].copy_from_slice(&coordinator_epoch.to_be_bytes());
+    builder.append(now_ms, Some(&[0, 0, 0, kind]), Some(&value), &[]);
     with_attributes(&builder.finish(), ATTRIBUTES)
 }
 
@@ -57,15 +65,24 @@ fn with_attributes(batch: &Bytes, attributes: i16) -> Bytes {
 /// What a control batch says; `None`: it is none, or says something else.
 #[must_use]
 pub fn marker_of(batch: &RecordBatch) -> Option<Marker> {
+    told_by(batch).map(|(marker, _)| marker)
+}
+
+/// The same, with the epoch of the coordinator that says so; -1 where it does not tell.
+#[must_use]
+pub fn told_by(batch: &RecordBatch) -> Option<(Marker, i32)> {
     if !batch.header().is_control() {
         return None;
     }
     let record = batch.records(MARKER_BYTES_MAX).ok()?.next()?.ok()?;
-    match record.key?.get(2..4)? {
-        [0, 0] => Some(Marker::Abort),
-        [0, 1] => Some(Marker::Commit),
-        _ => None,
-    }
+    let marker = match record.key?.get(2..4)? {
+        [0, 0] => Marker::Abort,
+        [0, 1] => Marker::Commit,
+        _ => return None,
+    };
+    let value = record.value.unwrap_or_default();
+    let coordinator_epoch = value.get(2..6).and_then(|bytes| bytes.try_into().ok());
+    Some((marker, coordinator_epoch.map_or(-1, i32::from_be_bytes)))
 }
 
 #[cfg(test)]
@@ -75,7 +92,7 @@ mod tests {
     #[test]
     fn a_marker_reads_back_and_is_whole() {
         for marker in [Marker::Abort, Marker::Commit] {
-            let batch = RecordBatch::parse(marker_batch(7, 3, marker, 99)).unwrap();
+            let batch = RecordBatch::parse(marker_batch(7, 3, marker, 5, 99)).unwrap();
             batch.check_crc().unwrap();
             let header = batch.header();
             assert!(header.is_control() && header.is_transactional());
@@ -84,6 +101,7 @@ mod tests {
                 (7, 3, -1)
             );
             assert_eq!(marker_of(&batch), Some(marker));
+            assert_eq!(told_by(&batch), Some((marker, 5)));
         }
         let mut builder = BatchBuilder::new(Compression::None).producer(7, 3, 0);
         builder.append(1, Some(b"\0\0\0\x01"), None, &[]);

@@ -76,10 +76,18 @@ impl Writer {
 
     /// The end of a structure with one tagged field.
     pub fn tag(&mut self, tag: usize, bytes: &[u8]) {
-        self.varint(1);
-        self.varint(tag);
-        self.varint(bytes.len());
-        self.0.put_slice(bytes);
+        self.tags(&[(tag, bytes)]);
+    }
+
+    /// The end of a structure with these tagged fields, which stand in order.
+    pub fn tags(&mut self, tags: &[(usize, impl AsRef<[u8]>)]) {
+        self.varint(tags.len());
+        for (tag, bytes) in tags {
+            let bytes = bytes.as_ref();
+            self.varint(*tag);
+            self.varint(bytes.len());
+            self.0.put_slice(bytes);
+        }
     }
 
     fn varint(&mut self, mut number: usize) {

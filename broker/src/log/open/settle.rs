@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::{BatchHeader, RecordBatch};
-use weir_protocol::records::control::{Marker, marker_of};
+use weir_protocol::records::control::{Marker, told_by};
 
 use crate::disk::is_passing;
 use crate::log::dir::failed;
@@ -154,13 +154,13 @@ impl Opening<'_> {
 }
 
 /// What a control batch at a position of a segment's file says.
-fn marker_at(segment: &Segment, at: u64, header: &BatchHeader) -> Option<Marker> {
+fn marker_at(segment: &Segment, at: u64, header: &BatchHeader) -> Option<(Marker, i32)> {
     if !header.is_control() {
         return None;
     }
     let end = at + header.size_bytes() as u64;
     let bytes = segment.file().read(at..end).ok()?;
-    marker_of(&RecordBatch::parse(bytes).ok()?)
+    told_by(&RecordBatch::parse(bytes).ok()?)
 }
 
 fn is_last(segments: &[Arc<Segment>], segment: &Arc<Segment>) -> bool {

@@ -1,0 +1,115 @@
+//! Writing markers: what makes a decision seen in every partition of a transaction.
+//!
+//! ```text
+//! decision durable -> markers appended -> markers durable, offsets count -> complete
+//! ```
+//!
+//! A marker that is not taken is tried again until it is, or its topic is gone. Written twice it
+//! changes nothing, so after a crash all are written once more.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::error::ResponseError;
+use weir_protocol::records::Offset;
+use weir_protocol::records::batch::RecordBatch;
+use weir_protocol::records::control::{Marker, marker_batch};
+
+use crate::catalog::names::CONSUMER_OFFSETS;
+use crate::group::internal::Appending;
+use crate::log::error::AppendError;
+use crate::partition::Partition;
+use crate::transaction::coordinator::{Entry, Transactions, durable, lock};
+use crate::transaction::state::{Place, State};
+
+/// How long is waited before a marker is tried again that a partition did not take.
+const RETRY: Duration = Duration::from_millis(100);
+/// There is one coordinator, and never another.
+const COORDINATOR_EPOCH: i32 = 0;
+
+impl Transactions {
+    /// Writes the markers of a decision once it is durable, and completes the transaction. The id
+    /// and the epoch that its producer goes on with.
+    pub(super) async fn finish(
+        self: Arc<Self>,
+        id: String,
+        entry: Entry,
+        decision: Appending,
+    ) -> Result<(i64, i16), ResponseError> {
+        durable(&decision).await?;
+        let decided = lock(&entry).transaction.clone();
+        let producer = (decided.producer_id, decided.epoch);
+        let State::Preparing(marker) = decided.state else { return Ok(producer) };
+        self.write_markers(producer, marker, decided.partitions).await?;
+        let mut held = lock(&entry);
+        held.transaction.complete(self.clock.now_ms());
+        let completed = held.transaction.clone();
+        let producer = (completed.producer_id, completed.epoch);
+        // If this is lost the markers are written once more, which changes nothing.
+        self.put(&id, &mut held, completed).map(|_| producer)
+    }
+
+    async fn write_markers(
+        &self,
+        producer: (i64, i16),
+        marker: Marker,
+        mut left: BTreeSet<Place>,
+    ) -> Result<(), ResponseError> {
+        loop {
+            // A topic that is gone needs no marker.
+            left.retain(|place| self.partition(place).is_some());
+            let mut appended = Vec::new();
+            for place in &left {
+                let Some(partition) = self.partition(place) else { continue };
+                match self.append_marker(&partition, producer, marker) {
+                    Ok(next_offset) => appended.push((place.clone(), partition, next_offset)),
+                    Err(error) => {
+                        let (topic, partition) = place;
+                        tracing::warn!(topic, partition, %error, "a marker is tried again");
+                    }
+                }
+            }
+            for (place, partition, next_offset) in appended {
+                let durable = partition.durable(next_offset).await;
+                if durable.is_err() && self.partition(&place).is_some() {
+                    // The log directory is offline for good; the next start goes on.
+                    return Err(ResponseError::CoordinatorNotAvailable);
+                }
+                self.end_offsets(&place, producer.0, marker);
+                left.remove(&place);
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Appends a marker; the offset after it.
+    pub(super) fn append_marker(
+        &self,
+        partition: &Partition,
+        (producer_id, epoch): (i64, i16),
+        marker: Marker,
+    ) -> Result<Offset, AppendError> {
+        let now_ms = self.clock.now_ms();
+        let batch = marker_batch(producer_id, epoch, marker, COORDINATOR_EPOCH, now_ms);
+        Ok(partition.append_internal(&parsed(batch))?.last_offset.next())
+    }
+
+    /// A marker stands in a partition: what the transaction commits there counts, or never will.
+    pub(super) fn end_offsets(&self, (topic, index): &Place, producer_id: i64, marker: Marker) {
+        if topic == CONSUMER_OFFSETS {
+            self.offsets.end_transaction(*index, producer_id, marker);
+        }
+    }
+
+    pub(super) fn partition(&self, (topic, index): &Place) -> Option<Arc<Partition>> {
+        self.catalog.topic(topic)?.partition(*index).cloned()
+    }
+}
+
+fn parsed(batch: bytes::Bytes) -> RecordBatch {
+    RecordBatch::parse(batch).expect("the builder makes whole batches")
+}
