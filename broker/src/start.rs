@@ -273,15 +273,15 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let share_groups = share::groups::Groups::default();
     let stored = group::open(&catalog, &mut |record| share_groups.take(&record))
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
-    let group::Stored { offsets, classic, consumer } = stored;
+    let group::Stored { offsets, groups: stored } = stored;
     let configs = GroupConfigs::open(logs.clone(), config.clone())
         .map_err(|source| StartError::GroupConfigs { directory: directory.clone(), source })?;
     let shares = ShareCoordinator::open(&catalog, &config, share_groups, configs, clock.now_ms())
         .map_err(|source| StartError::Shares { directory: directory.clone(), source })?;
     let producer_ids = ProducerIds::open(logs.clone())
         .map_err(|source| StartError::ProducerIds { directory: directory.clone(), source })?;
-    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), classic));
-    groups.restore_consumers(consumer);
+    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored.classic));
+    groups.restore_consumers(stored.consumer);
     let (offsets, producer_ids) = (Arc::new(offsets), Arc::new(producer_ids));
     let transactions = Transactions::open(
         config.clone(),
