@@ -4,11 +4,14 @@
 //! other. If the log does not take it, a classic group stays one, and a consumer group stays one
 //! until the next event.
 
+use std::sync::Arc;
+
 use kafka_protocol::error::ResponseError;
 
 use crate::group::classic::{JoinAnswer, JoinRequest, State, SyncAnswer, SyncRequest};
 use crate::group::consumer::heartbeat::Refused;
 use crate::group::consumer::member::JOIN_EPOCH;
+use crate::group::consumer::topics::Topics;
 use crate::group::coordinator::consumer::{self, Consumers};
 use crate::group::coordinator::members::Answering;
 use crate::group::coordinator::{Entry, Groups, Inner, Written};
@@ -103,6 +106,12 @@ impl Groups {
         Some((partition, next_offset))
     }
 
+    /// The topics, for who asks for a consumer group. `None`: there is none of that name.
+    fn topics_for(&self, inner: &mut Inner, name: &str) -> Option<Arc<Topics>> {
+        let is_there = inner.consumers.groups.contains_key(name);
+        is_there.then(|| inner.consumers.look(&self.catalog))
+    }
+
     /// A classic member joins a consumer group. `None`: there is no such group, or no longer one.
     pub(super) fn join_consumer(
         &self,
@@ -142,7 +151,7 @@ impl Groups {
         name: &str,
         request: &JoinRequest,
     ) -> Result<Option<()>, ResponseError> {
-        let topics = inner.consumers.look(&self.catalog);
+        let Some(topics) = self.topics_for(inner, name) else { return Ok(None) };
         let Consumers { groups, rules, .. } = &mut inner.consumers;
         let Some(entry) = groups.get_mut(name) else { return Ok(None) };
         if entry.group.members().is_empty() {
@@ -174,7 +183,7 @@ impl Groups {
         name: &str,
         request: &SyncRequest,
     ) -> Option<Answering<SyncAnswer>> {
-        let topics = inner.consumers.look(&self.catalog);
+        let topics = self.topics_for(inner, name)?;
         let entry = inner.consumers.groups.get_mut(name)?;
         let answer = entry.group.sync_classic(self.now_ms(), request, &topics);
         let written = entry.written.clone();
@@ -191,7 +200,7 @@ impl Groups {
         instance_id: Option<&str>,
         generation: i32,
     ) -> Option<Result<(), ResponseError>> {
-        let topics = inner.consumers.look(&self.catalog);
+        let topics = self.topics_for(inner, name)?;
         let group = &mut inner.consumers.groups.get_mut(name)?.group;
         let (beaten, records) =
             group.beat_classic(self.now_ms(), member_id, instance_id, generation, &topics);
@@ -209,7 +218,7 @@ impl Groups {
         member_id: &str,
         instance_id: Option<&str>,
     ) -> Option<Result<(), ResponseError>> {
-        let topics = inner.consumers.look(&self.catalog);
+        let topics = self.topics_for(inner, name)?;
         let group = &mut inner.consumers.groups.get_mut(name)?.group;
         Some(group.leave_classic(member_id, instance_id, &topics).and_then(|records| {
             inner.rebalances += 1;
