@@ -268,7 +268,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let share_groups = share::groups::Groups::default();
     let stored = group::open(&catalog, &mut |record| share_groups.take(&record))
         .map_err(|source| StartError::Offsets { directory: directory.clone(), source })?;
-    let group::Stored { offsets, classic, consumer } = stored;
+    let group::Stored { offsets, groups: stored } = stored;
     let configs = GroupConfigs::open(logs.clone(), config.clone())
         .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
     let shares = ShareCoordinator::open(&catalog, &config, share_groups, configs, clock.now_ms())
@@ -280,8 +280,8 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let gauges = QuotaGauges::new(|collector| metrics.register(collector))?;
     let quotas = Quotas::open(logs.clone(), clock.clone(), gauges)
         .map_err(|source| StartError::Kept { directory: directory.clone(), source })?;
-    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), classic));
-    groups.restore_consumers(consumer);
+    let groups = Arc::new(Groups::new(&config, catalog.clone(), clock.clone(), stored.classic));
+    groups.restore_consumers(stored.consumer);
     let (offsets, producer_ids) = (Arc::new(offsets), Arc::new(producer_ids));
     let transactions = Transactions::open(
         config.clone(),

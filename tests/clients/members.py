@@ -36,6 +36,9 @@ class Member:
         if partitions != self.assigned:
             self.assigned, self.assignments = partitions, self.assignments + 1
 
+    def took(self, places):
+        """Partitions that came to it; librdkafka only."""
+
     def gave_back(self, places):
         if not self.stopping:
             self.given_back.update(place.partition for place in places)
@@ -63,7 +66,10 @@ class LibrdkafkaMember(Member):
         if settings.get("group.protocol") == "consumer":
             del settings["session.timeout.ms"], settings["heartbeat.interval.ms"]
         consumer = confluent_kafka.Consumer(settings)
-        consumer.subscribe([self.topic], on_revoke=lambda _, places: self.gave_back(places))
+        consumer.subscribe(
+            [self.topic], on_assign=lambda _, places: self.took(places),
+            on_revoke=lambda _, places: self.gave_back(places),
+        )  # fmt: skip
         while not self.stopping:
             message = consumer.poll(0.1)
             self.given(place.partition for place in consumer.assignment())

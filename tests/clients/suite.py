@@ -53,12 +53,14 @@ def main():
         run_group_admin_checks(checks, adapters)
         if weir:
             from kip848_checks import run_kip848_checks
+            from migration_checks import run_migration_checks
             from compaction_checks import run_compaction_checks
             from restart_checks import run_restart_checks
             from table_checks import run_table_checks
             from transaction_checks import run_transaction_checks
 
             run_kip848_checks(checks, weir, adapters)
+            run_migration_checks(checks, weir, adapters)
             run_transaction_checks(checks, weir, adapters)
             run_table_checks(checks, weir, adapters, kcat)
             run_compaction_checks(checks, adapters)

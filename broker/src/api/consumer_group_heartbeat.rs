@@ -17,10 +17,9 @@ use crate::api::{Caller, code, text};
 use crate::broker::Broker;
 use crate::group::consumer::heartbeat::{Answer, Heartbeat, Refused};
 use crate::group::consumer::member::{AWAY_EPOCH, JOIN_EPOCH};
+use crate::group::consumer::records::NAME_BYTES_MAX;
 use crate::group::consumer::topics::{Partitions, TopicPartition, by_topic};
 
-/// Names in keys of records are no longer.
-const NAME_BYTES_MAX: usize = i16::MAX as usize;
 /// From here on clients make their own ids.
 const OWN_IDS_FROM: i16 = 1;
 

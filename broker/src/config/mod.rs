@@ -23,6 +23,7 @@ use crate::config::checks::{
 use crate::config::listener::{Listener, parse_listeners};
 use crate::config::setting::{
     ConfigError, Kind, SettingValue, Source, any, assignors, at_least, between, one_of,
+    one_of_any_case,
 };
 
 /// One row of the table of broker settings.
@@ -271,6 +272,9 @@ settings! {
     group_consumer_max_size: i32 = 5_000, "group.consumer.max.size", at_least(1);
     /// The assignors that members may ask for; the first one is taken if nobody asks.
     group_consumer_assignors: Vec<String> = vec!["uniform".into(), "range".into()], "group.consumer.assignors", assignors;
+    /// Which ways a group with members may change its kind: upgrade is from classic to KIP-848's.
+    group_consumer_migration_policy: String = "bidirectional".into(), "group.consumer.migration.policy",
+        one_of_any_case(&["bidirectional", "upgrade", "downgrade", "disabled"]);
     /// A producer that wrote nothing for so long is forgotten.
     producer_id_expiration_ms: i32 = 86_400_000, "producer.id.expiration.ms", at_least(1);
 }

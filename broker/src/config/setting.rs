@@ -221,6 +221,11 @@ pub fn between<T: PartialOrd + Display>(min: T, max: T) -> impl Fn(&T) -> Result
     }
 }
 
+/// One of some words, in capitals or not.
+pub fn one_of_any_case(words: &'static [&'static str]) -> impl Fn(&String) -> Result<(), String> {
+    move |value| one_of(words)(&value.to_ascii_lowercase())
+}
+
 /// One of some words.
 pub fn one_of(words: &'static [&'static str]) -> impl Fn(&String) -> Result<(), String> {
     move |value| {

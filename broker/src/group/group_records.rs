@@ -41,6 +41,15 @@ pub struct StoredGroup {
     pub members: BTreeMap<String, Member>,
 }
 
+impl StoredGroup {
+    /// The group. Its members have their whole sessions before them.
+    #[must_use]
+    pub fn revive(self, now_ms: i64) -> ClassicGroup {
+        let StoredGroup { protocol_type, generation, protocol, leader, members, .. } = self;
+        ClassicGroup::restored(generation, Some(protocol_type), protocol, leader, members, now_ms)
+    }
+}
+
 /// The key of a group's record.
 #[must_use]
 pub fn encode_key(group: &str) -> Bytes {
@@ -180,18 +189,12 @@ mod tests {
         }
     }
 
-    fn group(stored: &StoredGroup) -> ClassicGroup {
-        let StoredGroup { protocol_type, generation, protocol, leader, members, .. } =
-            stored.clone();
-        ClassicGroup::restored(generation, Some(protocol_type), protocol, leader, members, 0)
-    }
-
     #[test]
     fn keys_and_values_are_kafkas_bytes() {
         assert_eq!(&encode_key("g")[..], b"\0\x02\0\x01g");
         assert_eq!(decode_key(b"\0\x02\0\x01g").as_deref(), Some("g"));
         assert_eq!(decode_key(b"\0\x01\0\x01g"), None);
-        let bytes = encode(&group(&stored()), 7);
+        let bytes = encode(&stored().revive(0), 7);
         let wanted: &[u8] = b"\0\x03\0\x08consumer\0\0\0\x05\0\x05range\0\x01m\
             \0\0\0\0\0\0\0\x07\0\0\0\x01\0\x01m\0\x01i\0\x01c\0\x0a/127.0.0.1\0\0\xea\x60\0\0\x27\x10\
             \0\0\0\x01s\0\0\0\x01a";
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_what_is_cut_is_not() {
-        let bytes = encode(&group(&stored()), 7);
+        let bytes = encode(&stored().revive(0), 7);
         let mut read = decode(&bytes).unwrap();
         assert_eq!(read, stored());
         for end in 0..bytes.len() {

@@ -5,12 +5,14 @@
 //! `offsets` holds what was committed; `internal` is the topic in which all of it survives, in
 //! Kafka's own formats (`offset_records`, `group_records`, `consumer::records`).
 
+pub mod assignment;
 pub mod classic;
 pub mod consumer;
 pub mod coordinator;
 pub mod expiry;
 pub mod group_records;
 pub mod internal;
+pub mod migration;
 pub mod offset_records;
 pub mod offsets;
 mod pending;
@@ -35,10 +37,49 @@ use crate::log::error::ReadError;
 pub struct Stored {
     /// What was committed.
     pub offsets: Offsets,
+    /// The groups.
+    pub groups: StoredGroups,
+}
+
+/// The groups as their records tell them, in the order in which these were written.
+#[derive(Debug, Default)]
+pub struct StoredGroups {
     /// The classic groups.
     pub classic: BTreeMap<String, StoredGroup>,
     /// The groups whose partitions the broker assigns.
     pub consumer: BTreeMap<String, ConsumerGroup>,
+}
+
+impl StoredGroups {
+    /// Takes a record; `false`: it is about no group.
+    pub fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
+        match Record::decode(key, value) {
+            Some((group, Record::Group(None))) => {
+                self.consumer.remove(&group);
+                return true;
+            }
+            Some((group, record)) => {
+                self.consumer.entry(group).or_default().take(record);
+                return true;
+            }
+            None => {}
+        }
+        let Some(group) = group_records::decode_key(key) else { return false };
+        match value.map(group_records::decode) {
+            Some(Some(stored)) => drop(self.classic.insert(group, stored)),
+            Some(None) => {
+                tracing::warn!(group, "a stored group cannot be read: its members join anew")
+            }
+            None => drop(self.classic.remove(&group)),
+        }
+        true
+    }
+
+    /// All are read: what is left of a group whose own record is gone is none.
+    pub fn settle(&mut self) {
+        self.consumer.retain(|_, group| group.epoch() > 0);
+        self.consumer.values_mut().for_each(ConsumerGroup::settle);
+    }
 }
 
 /// Reads the internal topic back: what was committed, and the groups as they were stored. Records
@@ -51,8 +92,7 @@ pub fn open(
     others: &mut dyn FnMut(record::Record),
 ) -> Result<Stored, ReadError> {
     let offsets = Offsets::default();
-    let mut groups = BTreeMap::new();
-    let mut consumers: BTreeMap<String, ConsumerGroup> = BTreeMap::new();
+    let mut groups = StoredGroups::default();
     internal::replay(catalog, CONSUMER_OFFSETS, &mut |index, replayed| {
         let record = match replayed {
             Replayed::End(producer_id, marker) => {
@@ -67,21 +107,10 @@ pub fn open(
             return;
         }
         let Some(key) = record.key.as_deref() else { return };
-        match Record::decode(key, record.value.as_deref()) {
-            Some((group, Record::Group(None))) => return drop(consumers.remove(&group)),
-            Some((group, record)) => return consumers.entry(group).or_default().take(record),
-            None => {}
-        }
-        let Some(group) = group_records::decode_key(key) else { return others(record) };
-        match record.value.as_deref().map(group_records::decode) {
-            Some(Some(stored)) => drop(groups.insert(group, stored)),
-            Some(None) => {
-                tracing::warn!(group, "a stored group cannot be read: its members join anew")
-            }
-            None => drop(groups.remove(&group)),
+        if !groups.take(key, record.value.as_deref()) {
+            others(record);
         }
     })?;
-    // What is left of a group whose own record is gone is none.
-    consumers.retain(|_, group| group.epoch() > 0);
-    Ok(Stored { offsets, classic: groups, consumer: consumers })
+    groups.settle();
+    Ok(Stored { offsets, groups })
 }

@@ -14,13 +14,12 @@ use weir_broker::start::RunningBroker;
 
 use crate::client::{Client, broker, code, config, text};
 use crate::every_version::all;
-use crate::group_versions::join;
 
 fn id(group: &str) -> GroupId {
     GroupId(text(group))
 }
 
-fn joins(group: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn joins(group: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(id(group))
         .with_member_id(text(member))
@@ -29,7 +28,7 @@ fn joins(group: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
         .with_topic_partitions(Some(Vec::new()))
 }
 
-fn beats(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn beats(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(id(group))
         .with_member_id(text(member))
@@ -37,13 +36,13 @@ fn beats(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest
         .with_rebalance_timeout_ms(-1)
 }
 
-fn owned(response: &ConsumerGroupHeartbeatResponse) -> Option<Vec<i32>> {
+pub(crate) fn owned(response: &ConsumerGroupHeartbeatResponse) -> Option<Vec<i32>> {
     let assignment = response.assignment.as_ref()?;
     let topics = assignment.topic_partitions.iter();
     Some(topics.flat_map(|topic| topic.partitions.clone()).collect())
 }
 
-async fn commit(client: &mut Client, member: &str, epoch: i32) -> i16 {
+pub(crate) async fn commit(client: &mut Client, member: &str, epoch: i32) -> i16 {
     let partition =
         OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(5);
     let topic = OffsetCommitRequestTopic::default()
@@ -108,10 +107,6 @@ async fn two_members_share_a_topic_and_whoever_comes_with_a_wrong_epoch_is_fence
     strange = joins("g", "eve").with_server_assignor(Some(text("mine")));
     let unsupported = code(ResponseError::UnsupportedAssignor);
     assert_eq!(refused(client.call(1, &strange).await), unsupported);
-    // A group with members does not take members of the other protocol.
-    let classic = client.call(3, &join("g", "").with_rebalance_timeout_ms(10_000)).await;
-    assert_eq!(classic.error_code, code(ResponseError::InconsistentGroupProtocol));
-
     assert_eq!(commit(&mut client, "ada", 2).await, 0);
     assert_eq!(commit(&mut client, "ada", 1).await, 0, "partition 0 is Ada's since epoch 1");
     assert_eq!(commit(&mut client, "bob", 1).await, code(ResponseError::StaleMemberEpoch));

@@ -15,6 +15,7 @@ mod http;
 mod large_requests;
 mod lifecycle;
 mod limits;
+mod migration;
 mod offsets;
 mod produce_fetch;
 mod quotas;

@@ -67,6 +67,14 @@ impl Member {
         found.map(|(_, bytes)| bytes.clone()).unwrap_or_default()
     }
 
+    /// What it says about itself under the protocol that was chosen, or under its own first one if
+    /// none was, or if it has given up that one since. `None`: it says nothing.
+    #[must_use]
+    pub fn said_under(&self, chosen: Option<&str>) -> Option<Bytes> {
+        let under_chosen = self.protocols.iter().find(|(name, _)| Some(name.as_str()) == chosen);
+        under_chosen.or(self.protocols.first()).map(|(_, bytes)| bytes.clone())
+    }
+
     /// Whether it knows a protocol of that name.
     pub(super) fn supports(&self, protocol: &str) -> bool {
         self.protocols.iter().any(|(name, _)| name == protocol)
@@ -81,7 +89,7 @@ impl Member {
 
 /// PURE. The protocol that most members like best, of those that all of them know. `None`: there is
 /// no such protocol.
-pub(super) fn choose_protocol<'a>(
+pub(in crate::group) fn choose_protocol<'a>(
     members: impl Iterator<Item = &'a Member> + Clone,
 ) -> Option<String> {
     let first = members.clone().next()?;

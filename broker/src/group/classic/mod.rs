@@ -13,6 +13,7 @@
 //! something is due is told by [`ClassicGroup::deadline_ms`]. The behaviour is Kafka's, down to its
 //! error codes, since clients are built on it.
 
+mod handover;
 mod join;
 pub mod member;
 mod rebalance;
@@ -255,35 +256,6 @@ impl ClassicGroup {
             is_storing: false,
             effects: Vec::new(),
         }
-    }
-
-    /// A group as it was stored. Every member has a whole session to be heard of again.
-    #[must_use]
-    pub fn restored(
-        generation: i32,
-        protocol_type: Option<String>,
-        protocol: Option<String>,
-        leader: Option<String>,
-        members: BTreeMap<String, Member>,
-        now_ms: i64,
-    ) -> ClassicGroup {
-        let mut group = ClassicGroup::new();
-        group.generation = generation;
-        group.protocol_type = protocol_type.filter(|text| !text.is_empty());
-        if members.is_empty() {
-            return group;
-        }
-        group.state = State::Stable;
-        group.protocol = protocol;
-        group.leader = leader;
-        for (id, mut member) in members {
-            member.session_ends_ms = now_ms + i64::from(member.session_timeout_ms);
-            if let Some(instance) = &member.instance_id {
-                group.statics.insert(instance.clone(), id.clone());
-            }
-            group.members.insert(id, member);
-        }
-        group
     }
 
     /// Where it stands.

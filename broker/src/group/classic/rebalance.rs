@@ -96,7 +96,7 @@ impl ClassicGroup {
         }
     }
 
-    fn rebalance_timeout_ms(&self) -> i64 {
+    pub(super) fn rebalance_timeout_ms(&self) -> i64 {
         let timeouts = self.members.values().map(|it| i64::from(it.rebalance_timeout_ms));
         timeouts.max().unwrap_or(0)
     }

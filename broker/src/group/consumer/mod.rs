@@ -11,11 +11,15 @@
 //! partition is given to a member only when no other one holds it: whoever shall lose it is told
 //! first, and says so when it has let go.
 //!
+//! A member may speak the classic protocol instead (`classic_member`): then its JoinGroup takes the
+//! step to the target, SyncGroup tells it what it owns, and Heartbeat calls it to join again.
+//!
 //! Every change of a group is a [`records::Record`]: the machine writes the record and applies it,
 //! so a group that is read back from its records is the same group. Only deadlines are not kept:
 //! after a restart every member has its whole session before it.
 
 pub mod assignor;
+pub mod classic_member;
 pub mod compact;
 pub mod deadline;
 pub mod group;

@@ -25,6 +25,9 @@ use crate::group::consumer::compact::{Reader, Writer};
 use crate::group::consumer::member::{ClassicProfile, Profile, Standing, State};
 use crate::group::consumer::topics::{Partitions, TopicPartition, by_topic};
 
+/// Names in keys of records are no longer.
+pub const NAME_BYTES_MAX: usize = i16::MAX as usize;
+
 /// The group itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupValue {
@@ -153,8 +156,8 @@ fn read<'a, T>(
 }
 
 fn put_key_string(bytes: &mut BytesMut, text: &str) {
-    // Names come from requests, which hold at most 32,767 bytes in a string.
-    let length = i16::try_from(text.len()).expect("a name longer than requests can hold");
+    // Whoever lets a group or a member in has looked at its name.
+    let length = i16::try_from(text.len()).expect("a name longer than NAME_BYTES_MAX");
     bytes.put_i16(length);
     bytes.put_slice(text.as_bytes());
 }

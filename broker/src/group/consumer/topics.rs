@@ -76,6 +76,16 @@ impl Topics {
         self.names.get(id).map(String::as_str)
     }
 
+    /// Partitions that are told by their topics' names; those that are not there are left out.
+    pub fn partitions_of(&self, named: &[(String, Vec<i32>)]) -> Partitions {
+        let there = named.iter().filter_map(|(name, indexes)| Some((self.named(name)?, indexes)));
+        let partitions = there.flat_map(|(shape, indexes)| {
+            let indexes = indexes.iter().filter(move |at| (0..shape.partition_count).contains(at));
+            indexes.map(move |at| TopicPartition::new(shape.id, *at))
+        });
+        partitions.collect()
+    }
+
     /// The names of all topics that are not the broker's own, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let public = self.by_name.iter().filter(|(_, shape)| !shape.is_internal);

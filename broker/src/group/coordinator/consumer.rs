@@ -8,38 +8,34 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
-use weir_protocol::records::Offset;
 
 use crate::catalog;
 use crate::config::Config;
 use crate::group::consumer::assignor::Assignor;
 use crate::group::consumer::group::{ConsumerGroup, GroupState};
 use crate::group::consumer::heartbeat::{Answer, Heartbeat, Refused, Rules};
-use crate::group::consumer::member::JOIN_EPOCH;
 use crate::group::consumer::records::Record;
 use crate::group::consumer::topics::{Shape, TopicPartition, Topics};
-use crate::group::coordinator::{Groups, Inner};
-use crate::group::group_records;
+use crate::group::coordinator::{Groups, Inner, Written};
 use crate::group::internal::{Appending, KeyValue, append};
-use crate::partition::Partition;
 
 /// The groups of this kind, and the topics as they see them.
 #[derive(Debug)]
 pub(super) struct Consumers {
-    groups: HashMap<String, Entry>,
-    rules: Rules,
+    pub(super) groups: HashMap<String, Entry>,
+    pub(super) rules: Rules,
     /// The catalog's state out of which `topics` was made.
     seen: Option<Arc<catalog::Topics>>,
     topics: Arc<Topics>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    group: ConsumerGroup,
+pub(super) struct Entry {
+    pub(super) group: ConsumerGroup,
     /// What the log did not take yet.
-    unsaved: Vec<Record>,
+    pub(super) unsaved: Vec<KeyValue>,
     /// Up to where the log must be durable before anybody is answered.
-    written: Option<(Arc<Partition>, Offset)>,
+    pub(super) written: Option<Written>,
     /// Its place in [`Inner::due`].
     due_ms: Option<i64>,
     /// Since when it has no members, by the clock on the wall.
@@ -77,7 +73,7 @@ impl Consumers {
     }
 
     /// The topics as they are now.
-    fn look(&mut self, catalog: &catalog::Catalog) -> Arc<Topics> {
+    pub(super) fn look(&mut self, catalog: &catalog::Catalog) -> Arc<Topics> {
         let now = catalog.topics();
         if !self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &now)) {
             let shapes = now.iter().map(|topic| {
@@ -101,7 +97,6 @@ impl Groups {
         let (now_ms, wall_ms) = (self.now_ms(), self.clock.now_ms());
         let mut inner = self.lock();
         for (name, mut group) in groups {
-            group.settle();
             group.restart(now_ms, &inner.consumers.rules);
             let entry = Entry { group, empty_since_ms: wall_ms, ..Entry::default() };
             inner.consumers.groups.insert(name.clone(), entry);
@@ -123,22 +118,24 @@ impl Groups {
         let (answer, interval_ms, written) = {
             let mut inner = self.lock();
             let inner = &mut *inner;
-            let before = self.admit(inner, name, beat.epoch)?;
+            let mut opened = if inner.consumers.groups.contains_key(name) {
+                None
+            } else {
+                Some(self.open_consumer(inner, name, beat.epoch)?)
+            };
             let topics = inner.consumers.look(&self.catalog);
             let Consumers { groups, rules, .. } = &mut inner.consumers;
-            let mut fresh = Entry::default();
-            let entry = groups.get_mut(name).unwrap_or(&mut fresh);
+            let entry = opened.as_mut().or(groups.get_mut(name)).expect("it is there or opened");
             let epoch = entry.group.epoch();
             let (answer, records) = entry.group.heartbeat(self.now_ms(), beat, &topics, rules)?;
             let (interval_ms, grown) = (rules.heartbeat_interval_ms, entry.group.epoch() != epoch);
-            if !groups.contains_key(name) {
-                groups.insert(name.to_owned(), fresh);
-            }
             inner.rebalances += u64::from(grown);
-            let saved = self.save(inner, name, before, records);
-            self.schedule_consumer(inner, name);
-            saved.map_err(|error| refuse(error, "the group cannot be stored"))?;
-            (answer, interval_ms, inner.consumers.groups[name].written.clone())
+            if let Some(opened) = opened {
+                self.settle_consumer(inner, name, opened);
+            }
+            let written = self.save_or_downgrade(inner, name, &records);
+            let refused = |error| refuse(error, "the group cannot be stored");
+            (answer, interval_ms, written.map_err(refused)?)
         };
         if let Some((partition, next_offset)) = written {
             let durable = partition.durable(next_offset).await;
@@ -146,36 +143,6 @@ impl Groups {
             durable.map_err(|_| refuse(error, "the group cannot be stored"))?;
         }
         Ok((answer, interval_ms))
-    }
-
-    /// Whether a member may come to a group of that name. A classic group without members makes
-    /// place: what takes it out of the log is the answer.
-    fn admit(&self, inner: &mut Inner, name: &str, epoch: i32) -> Result<Vec<KeyValue>, Refused> {
-        let refuse = |error, message| Err(Refused { error, message });
-        if inner.consumers.groups.contains_key(name) {
-            return Ok(Vec::new());
-        }
-        if epoch != JOIN_EPOCH {
-            let message = format!("Group {name} is not known.");
-            return refuse(ResponseError::GroupIdNotFound, message);
-        }
-        let mut before = Vec::new();
-        if let Some(entry) = inner.groups.get(name) {
-            if !entry.group.is_idle() {
-                let message = format!("Group {name} is a classic group with members.");
-                return refuse(ResponseError::GroupIdNotFound, message);
-            }
-            if entry.is_stored {
-                before.push((group_records::encode_key(name), None));
-            }
-            let due = entry.due_ms.map(|due_ms| (due_ms, name.to_owned()));
-            inner.due.retain(|one| Some(one) != due.as_ref());
-            inner.groups.remove(name);
-        } else if inner.groups.len() + inner.consumers.groups.len() >= self.groups_max {
-            let message = format!("There are {} groups already.", self.groups_max);
-            return refuse(ResponseError::GroupMaxSizeReached, message);
-        }
-        Ok(before)
     }
 
     /// Makes place for classic members if the group of that name is one of these without members.
@@ -192,42 +159,53 @@ impl Groups {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
         let records = entry.group.tombstones();
-        self.save(inner, name, Vec::new(), records)?;
+        self.save(inner, name, &records)?;
         self.drop_consumer(inner, name);
         Ok(())
     }
 
-    /// Appends what a group has written, after what it could not write before.
-    fn save(
+    /// Appends what a group has written, after what it could not write before. Up to where the log
+    /// must be durable before anybody is answered.
+    pub(super) fn save(
         &self,
         inner: &mut Inner,
         name: &str,
-        mut lines: Vec<KeyValue>,
-        records: Vec<Record>,
-    ) -> Result<(), ResponseError> {
+        records: &[Record],
+    ) -> Result<Option<Written>, ResponseError> {
         let entry = inner.consumers.groups.get_mut(name).expect("only groups that are there write");
         if entry.group.state() == GroupState::Empty && !records.is_empty() {
             entry.empty_since_ms = self.clock.now_ms();
         }
-        entry.unsaved.extend(records);
-        if entry.unsaved.is_empty() && lines.is_empty() {
-            return Ok(());
+        entry.unsaved.extend(records.iter().map(|record| record.encode(name)));
+        self.schedule_consumer(inner, name);
+        let entry = inner.consumers.groups.get_mut(name).expect("it was found above");
+        if !entry.unsaved.is_empty() {
+            let Appending { partition, next_offset, .. } = self.append(name, &entry.unsaved)?;
+            entry.unsaved.clear();
+            entry.written = Some((partition, next_offset));
         }
-        lines.extend(entry.unsaved.iter().map(|record| record.encode(name)));
-        let topic = self
-            .catalog
-            .topic(catalog::names::CONSUMER_OFFSETS)
-            .ok_or(ResponseError::CoordinatorNotAvailable)?;
-        let appended = append(&topic, name, &lines, self.clock.now_ms()).map_err(|error| {
-            tracing::error!(group = name, %error, "a group cannot be stored");
-            ResponseError::CoordinatorNotAvailable
-        })?;
-        entry.unsaved.clear();
-        entry.written = Some((appended.partition, appended.next_offset));
-        Ok(())
+        Ok(entry.written.clone())
     }
 
-    fn drop_consumer(&self, inner: &mut Inner, name: &str) {
+    /// As [`Groups::save`], for when members may have gone: those that stay may be a classic group.
+    pub(super) fn save_or_downgrade(
+        &self,
+        inner: &mut Inner,
+        name: &str,
+        records: &[Record],
+    ) -> Result<Option<Written>, ResponseError> {
+        let entry = inner.consumers.groups.get_mut(name).expect("only groups that are there write");
+        if !entry.group.is_classic_without("") {
+            return self.save(inner, name, records);
+        }
+        entry.unsaved.extend(records.iter().map(|record| record.encode(name)));
+        match self.downgrade(inner, name) {
+            Some(written) => Ok(Some(written)),
+            None => self.save(inner, name, &[]),
+        }
+    }
+
+    pub(super) fn drop_consumer(&self, inner: &mut Inner, name: &str) {
         let entry = inner.consumers.groups.remove(name);
         if let Some(due_ms) = entry.and_then(|entry| entry.due_ms) {
             inner.due.remove(&(due_ms, name.to_owned()));
@@ -248,14 +226,18 @@ impl Groups {
             inner.rebalances += 1;
         }
         // What cannot be saved now is saved with the next heartbeat, before it is answered.
-        if let Err(error) = self.save(inner, name, Vec::new(), records) {
+        let saved = if dropped.is_empty() {
+            self.save(inner, name, &records)
+        } else {
+            self.save_or_downgrade(inner, name, &records)
+        };
+        if let Err(error) = saved {
             tracing::error!(group = name, %error, "that members are dropped is not stored yet");
         }
-        self.schedule_consumer(inner, name);
         true
     }
 
-    fn schedule_consumer(&self, inner: &mut Inner, name: &str) {
+    pub(super) fn schedule_consumer(&self, inner: &mut Inner, name: &str) {
         let Some(entry) = inner.consumers.groups.get_mut(name) else { return };
         let Some(deadline_ms) = entry.group.deadline_ms() else { return };
         if entry.due_ms.is_some_and(|due_ms| due_ms <= deadline_ms) {
@@ -321,8 +303,7 @@ impl Groups {
                 return Err(ResponseError::NonEmptyGroup);
             }
             let records = entry.group.tombstones();
-            self.save(&mut inner, name, Vec::new(), records)?;
-            let written = inner.consumers.groups[name].written.clone();
+            let written = self.save(&mut inner, name, &records)?;
             self.drop_consumer(&mut inner, name);
             written
         };

@@ -6,6 +6,8 @@
 //! it is durable. One task sleeps until the earliest deadline of any group.
 
 mod consumer;
+mod members;
+mod migrating;
 mod storing;
 
 pub use consumer::ConsumerView;
@@ -14,18 +16,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kafka_protocol::error::ResponseError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use weir_protocol::records::Offset;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::group::classic::{
-    ClassicGroup, Effect, JoinAnswer, JoinRequest, Rules, State, SyncAnswer, SyncRequest, Ticket,
-};
+use crate::group::classic::{ClassicGroup, Effect, JoinAnswer, Rules, State, SyncAnswer, Ticket};
 use crate::group::coordinator::consumer::Consumers;
 use crate::group::group_records::StoredGroup;
+use crate::group::migration::Policy;
+use crate::partition::Partition;
 
 /// Who commits offsets, as the request says.
 #[derive(Copy, Clone, Debug)]
@@ -39,6 +41,9 @@ pub struct Committer<'a> {
     /// Whether the commit is part of a transaction.
     pub is_transactional: bool,
 }
+
+/// Up to where a log must be durable before what was appended to it counts.
+type Written = (Arc<Partition>, Offset);
 
 /// A group as others may see it.
 #[derive(Clone, Debug)]
@@ -57,6 +62,7 @@ pub struct Groups {
     earlier: Notify,
     began: Instant,
     rules: Rules,
+    policy: Policy,
     groups_max: usize,
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
@@ -106,16 +112,8 @@ impl Groups {
             consumers: Consumers::new(config),
         };
         for (name, stored) in stored {
-            let StoredGroup { protocol_type, generation, protocol, leader, members, .. } = stored;
-            let group = ClassicGroup::restored(
-                generation,
-                Some(protocol_type),
-                protocol,
-                leader,
-                members,
-                0,
-            );
             let state_since_ms = stored.state_since_ms;
+            let group = stored.revive(0);
             let mut entry = Entry { group, state_since_ms, due_ms: None, is_stored: true };
             entry.due_ms = entry.group.deadline_ms();
             inner.due.extend(entry.due_ms.map(|due_ms| (due_ms, name.clone())));
@@ -126,127 +124,11 @@ impl Groups {
             earlier: Notify::new(),
             began: Instant::now(),
             rules,
+            policy: Policy::named(&config.group_consumer_migration_policy),
             groups_max: usize::try_from(config.group_max_count).unwrap_or(1),
             catalog,
             clock,
         }
-    }
-
-    /// Somebody wants to join; the answer may take as long as the others take to join too.
-    pub async fn join(self: &Arc<Self>, group: &str, request: JoinRequest) -> JoinAnswer {
-        let member_id = request.member_id.clone();
-        let refuse = |error| JoinAnswer::refused(error, member_id.clone());
-        let answer = {
-            let mut inner = self.lock();
-            if let Err(error) = self.yield_to_classic(&mut inner, group) {
-                return refuse(error);
-            }
-            if !inner.groups.contains_key(group) {
-                if !request.member_id.is_empty() {
-                    return refuse(ResponseError::UnknownMemberId);
-                }
-                if inner.groups.len() + inner.consumers.groups_len() >= self.groups_max {
-                    return refuse(ResponseError::GroupMaxSizeReached);
-                }
-                let state_since_ms = self.clock.now_ms();
-                let group_of_none = ClassicGroup::new();
-                let entry =
-                    Entry { group: group_of_none, state_since_ms, due_ms: None, is_stored: false };
-                inner.groups.insert(group.to_owned(), entry);
-            }
-            let (ticket, answer) = inner.ticket_for(|inner| &mut inner.joins);
-            let rules = self.rules;
-            self.event(&mut inner, group, |group, now_ms| {
-                group.join(now_ms, &rules, request, ticket);
-            });
-            answer
-        };
-        answer.await.unwrap_or_else(|_| refuse(ResponseError::CoordinatorNotAvailable))
-    }
-
-    /// A member wants its work; the answer comes when the leader has shared out.
-    pub async fn sync(self: &Arc<Self>, group: &str, request: SyncRequest) -> SyncAnswer {
-        let answer = {
-            let mut inner = self.lock();
-            if !inner.groups.contains_key(group) {
-                return SyncAnswer::refused(ResponseError::UnknownMemberId);
-            }
-            let (ticket, answer) = inner.ticket_for(|inner| &mut inner.syncs);
-            self.event(&mut inner, group, |group, now_ms| group.sync(now_ms, request, ticket));
-            answer
-        };
-        let lost = |_| SyncAnswer::refused(ResponseError::CoordinatorNotAvailable);
-        answer.await.unwrap_or_else(lost)
-    }
-
-    /// A member says that it lives.
-    ///
-    /// # Errors
-    /// The code for the client.
-    pub fn heartbeat(
-        self: &Arc<Self>,
-        group: &str,
-        member_id: &str,
-        instance_id: Option<&str>,
-        generation: i32,
-    ) -> Result<(), ResponseError> {
-        let mut inner = self.lock();
-        self.event(&mut inner, group, |group, now_ms| {
-            group.heartbeat(now_ms, member_id, instance_id, generation)
-        })
-        .unwrap_or(Err(ResponseError::UnknownMemberId))
-    }
-
-    /// A member goes.
-    ///
-    /// # Errors
-    /// The code for the client.
-    pub fn leave(
-        self: &Arc<Self>,
-        group: &str,
-        member_id: &str,
-        instance_id: Option<&str>,
-    ) -> Result<(), ResponseError> {
-        let rules = self.rules;
-        let mut inner = self.lock();
-        self.event(&mut inner, group, |group, now_ms| {
-            group.leave(now_ms, &rules, member_id, instance_id)
-        })
-        .unwrap_or(Err(ResponseError::UnknownMemberId))
-    }
-
-    /// Whether somebody may commit offsets for a group. A group that nobody has joined takes those
-    /// of whoever is no member.
-    ///
-    /// # Errors
-    /// The code for the client; for a group that is not there, by the version of OffsetCommit.
-    pub fn check_commit(
-        self: &Arc<Self>,
-        group: &str,
-        committer: Committer<'_>,
-        knows_group_id_not_found: bool,
-    ) -> Result<(), ResponseError> {
-        let Committer { member_id, instance_id, generation, is_transactional } = committer;
-        if let Some(checked) = self.check_consumer_offsets(group, member_id, generation, None) {
-            // A transaction may come from a producer that tells nothing of its member, and its
-            // protocol knows no epochs that are stale.
-            return match checked {
-                Err(_) if is_transactional && member_id.is_empty() && generation < 0 => Ok(()),
-                Err(ResponseError::StaleMemberEpoch) if is_transactional => {
-                    Err(ResponseError::IllegalGeneration)
-                }
-                checked => checked,
-            };
-        }
-        let mut inner = self.lock();
-        let checked = self.event(&mut inner, group, |group, now_ms| {
-            group.check_commit(now_ms, member_id, instance_id, generation, is_transactional)
-        });
-        checked.unwrap_or(match generation {
-            i32::MIN..0 => Ok(()),
-            _ if knows_group_id_not_found => Err(ResponseError::GroupIdNotFound),
-            _ => Err(ResponseError::IllegalGeneration),
-        })
     }
 
     /// One group as it is now.
@@ -337,28 +219,16 @@ impl Groups {
         let effects = entry.group.take_effects();
         self.schedule(inner, name);
         for effect in effects {
-            match effect {
-                // Whoever has gone does not read the answer: the session will tell.
-                Effect::Joined(ticket, answer) => {
-                    if let Some(waiter) = inner.joins.remove(&ticket) {
-                        let _ = waiter.send(answer);
-                    }
-                }
-                Effect::Synced(ticket, answer) => {
-                    if let Some(waiter) = inner.syncs.remove(&ticket) {
-                        let _ = waiter.send(answer);
-                    }
-                }
-                Effect::Store => self.store(inner, name),
+            if effect == Effect::Store {
+                self.store(inner, name);
+            } else {
+                inner.answer(effect);
             }
         }
         // Somebody asked and went away again: nothing of it is worth a place.
         let is_nothing = |entry: &Entry| entry.group.is_idle() && !entry.is_stored;
-        if inner.groups.get(name).is_some_and(is_nothing)
-            && let Some(entry) = inner.groups.remove(name)
-            && let Some(due_ms) = entry.due_ms
-        {
-            inner.due.remove(&(due_ms, name.to_owned()));
+        if inner.groups.get(name).is_some_and(is_nothing) {
+            inner.take_out(name);
         }
         Some(result)
     }
@@ -391,6 +261,33 @@ impl Groups {
 }
 
 impl Inner {
+    /// Gives an answer to whoever waits for it. Whoever has gone does not read it: the session will
+    /// tell.
+    fn answer(&mut self, effect: Effect) {
+        match effect {
+            Effect::Joined(ticket, answer) => {
+                if let Some(waiter) = self.joins.remove(&ticket) {
+                    let _ = waiter.send(answer);
+                }
+            }
+            Effect::Synced(ticket, answer) => {
+                if let Some(waiter) = self.syncs.remove(&ticket) {
+                    let _ = waiter.send(answer);
+                }
+            }
+            Effect::Store => {}
+        }
+    }
+
+    /// Takes a classic group out of memory.
+    fn take_out(&mut self, name: &str) -> Option<Entry> {
+        let entry = self.groups.remove(name)?;
+        if let Some(due_ms) = entry.due_ms {
+            self.due.remove(&(due_ms, name.to_owned()));
+        }
+        Some(entry)
+    }
+
     /// A new ticket, and where its answer will come.
     fn ticket_for<A>(
         &mut self,

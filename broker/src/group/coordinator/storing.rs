@@ -99,7 +99,11 @@ impl Groups {
         });
     }
 
-    fn append(&self, group: &str, records: &[KeyValue]) -> Result<Appending, ResponseError> {
+    pub(super) fn append(
+        &self,
+        group: &str,
+        records: &[KeyValue],
+    ) -> Result<Appending, ResponseError> {
         // Whoever lets members in has made the topic before.
         let topic =
             self.catalog.topic(CONSUMER_OFFSETS).ok_or(ResponseError::CoordinatorNotAvailable)?;
