@@ -11,9 +11,7 @@ use weir_protocol::records::Offset;
 
 use crate::broker::Broker;
 use crate::catalog::Topic;
-use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::group::expiry::expire;
-use crate::group::rewrite::{REWRITE_SEGMENTS, rewrite_if_large};
 use crate::partition::Partition;
 
 /// The first look comes after this at the latest, as in Kafka.
@@ -45,6 +43,9 @@ pub async fn run(broker: Arc<Broker>) {
     }
 }
 
+/// The topic of share groups' states is cut when one of its partitions is this many times larger than
+/// a segment.
+const PRUNE_SEGMENTS: u64 = 2;
 /// How often members of share groups are looked at.
 const SHARE_TICK: Duration = Duration::from_secs(1);
 
@@ -56,7 +57,7 @@ pub async fn keep_shares(broker: Arc<Broker>) {
         tokio::time::sleep(SHARE_TICK).await;
         let now_ms = broker.clock.now_ms();
         broker.shares.tick(&broker.catalog, now_ms);
-        if let Err(error) = broker.shares.prune(REWRITE_SEGMENTS * bytes_max, now_ms).await {
+        if let Err(error) = broker.shares.prune(PRUNE_SEGMENTS * bytes_max, now_ms).await {
             tracing::error!(%error, "what no share group needs cannot be cut off");
         }
     }
@@ -122,11 +123,5 @@ pub async fn keep_offsets(broker: &Broker) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "committed offsets expired"),
         Err(error) => tracing::error!(%error, "committed offsets cannot be expired"),
-    }
-    let Some(topic) = catalog.topic(CONSUMER_OFFSETS) else { return };
-    let now_ms = broker.clock.now_ms();
-    let shares = broker.shares.groups.write_again(&topic, now_ms);
-    if let Err(error) = rewrite_if_large(&topic, offsets, groups, shares, now_ms).await {
-        tracing::error!(%error, "{CONSUMER_OFFSETS} cannot be rewritten");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::catalog::error::{CatalogError, OpenError};
-use crate::catalog::{Catalog, Topic, Topics};
+use crate::catalog::{Catalog, Topics};
 use crate::config::Config;
 use crate::config::setting::ConfigError;
 use crate::config::topic::{TopicConfig, is_dynamic};
@@ -110,15 +110,8 @@ fn with_defaults(topics: &Topics, config: &Config) -> Result<Topics, CatalogErro
     let mut changed = Topics::default();
     for topic in topics.iter() {
         let overrides = topic.config.overrides.clone();
-        changed.put(Arc::new(Topic {
-            name: topic.name.clone(),
-            id: topic.id,
-            is_internal: topic.is_internal,
-            config: TopicConfig::parse(&topic.name, overrides, config)
-                .map_err(CatalogError::Config)?,
-            partitions: topic.partitions.clone(),
-            metrics: topic.metrics.clone(),
-        }));
+        let parsed = TopicConfig::parse(&topic.name, overrides, config);
+        changed.put(Arc::new(topic.with_config(parsed.map_err(CatalogError::Config)?)));
     }
     Ok(changed)
 }

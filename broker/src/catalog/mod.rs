@@ -31,6 +31,8 @@ use crate::log::recovery::Damage;
 use crate::metrics::{Metrics, TopicMetrics};
 use crate::partition::Partition;
 
+const CLEANUP_POLICY: &str = "cleanup.policy";
+
 /// One topic as it is now; a change makes a new one.
 #[derive(Debug)]
 pub struct Topic {
@@ -52,6 +54,18 @@ impl Topic {
     /// The partition of that number.
     pub fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// The same topic with other settings.
+    fn with_config(&self, config: TopicConfig) -> Topic {
+        Topic {
+            name: self.name.clone(),
+            id: self.id,
+            is_internal: self.is_internal,
+            config,
+            partitions: self.partitions.clone(),
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// How many partitions there are.
@@ -174,19 +188,27 @@ impl Catalog {
         self.create_checked(&changes, name, partition_count, config)
     }
 
-    /// The internal topic of that name, made now if there is none.
+    /// The internal topic of that name, made now if there is none. One that is there takes over the
+    /// cleanup policy: those of an older program may not have been compacted.
     pub fn internal(
         &self,
         name: &str,
         partition_count: i32,
         overrides: BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, CatalogError> {
-        if let Some(topic) = self.topic(name) {
+        let policy = overrides.get(CLEANUP_POLICY).cloned();
+        let is_so = |topic: &Topic| topic.config.overrides.get(CLEANUP_POLICY) == policy.as_ref();
+        if let Some(topic) = self.topic(name).filter(|topic| is_so(topic)) {
             return Ok(topic);
         }
         let changes = self.lock();
         if let Some(topic) = self.topic(name) {
-            return Ok(topic);
+            if is_so(&topic) {
+                return Ok(topic);
+            }
+            let mut overrides = topic.config.overrides.clone();
+            overrides.extend(policy.map(|policy| (CLEANUP_POLICY.to_owned(), policy)));
+            return self.replace_config(&changes, &topic, overrides);
         }
         self.check_name_and_count(name, partition_count)?;
         let config =
@@ -246,14 +268,7 @@ impl Catalog {
                 topic.config.log.clone(),
             )?);
         }
-        let grown = Arc::new(Topic {
-            name: topic.name.clone(),
-            id: topic.id,
-            is_internal: topic.is_internal,
-            config: topic.config.clone(),
-            partitions,
-            metrics: topic.metrics.clone(),
-        });
+        let grown = Arc::new(Topic { partitions, ..topic.with_config(topic.config.clone()) });
         let mut topics = Topics::clone(&self.topics());
         topics.put(grown.clone());
         self.publish(&changes, topics)?;
@@ -268,8 +283,7 @@ impl Catalog {
         change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String>,
     ) -> Result<(), CatalogError> {
         let changes = self.lock();
-        let mut topics = Topics::clone(&self.topics());
-        let topic = topics.named(name).ok_or(CatalogError::Unknown)?.clone();
+        let topic = self.topic(name).ok_or(CatalogError::Unknown)?;
         let overrides = change(&topic.config.overrides).map_err(CatalogError::Config)?;
         let config =
             TopicConfig::parse(name, overrides, &self.defaults()).map_err(CatalogError::Config)?;
@@ -279,19 +293,24 @@ impl Catalog {
         if topic.is_internal {
             return Err(CatalogError::Forbidden(format!("{name} belongs to the broker")));
         }
-        topics.put(Arc::new(Topic {
-            name: topic.name.clone(),
-            id: topic.id,
-            is_internal: topic.is_internal,
-            config: config.clone(),
-            partitions: topic.partitions.clone(),
-            metrics: topic.metrics.clone(),
-        }));
-        self.publish(&changes, topics)?;
-        for partition in &topic.partitions {
-            partition.set_config(config.log.clone());
+        self.replace_config(&changes, &topic, config.overrides).map(drop)
+    }
+
+    fn replace_config(
+        &self,
+        changes: &MutexGuard<'_, ()>,
+        topic: &Topic,
+        overrides: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, CatalogError> {
+        let config = TopicConfig::parse(&topic.name, overrides, &self.defaults());
+        let changed = Arc::new(topic.with_config(config.map_err(CatalogError::Config)?));
+        let mut topics = Topics::clone(&self.topics());
+        topics.put(changed.clone());
+        self.publish(changes, topics)?;
+        for partition in &changed.partitions {
+            partition.set_config(changed.config.log.clone());
         }
-        Ok(())
+        Ok(changed)
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

@@ -44,6 +44,7 @@ pub struct Appending {
 /// When it cannot be made.
 pub fn internal_topic(catalog: &Catalog, config: &Config) -> Result<Arc<Topic>, CatalogError> {
     let overrides = [
+        ("cleanup.policy", "compact".to_owned()),
         ("retention.ms", "-1".to_owned()),
         ("retention.bytes", "-1".to_owned()),
         ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),

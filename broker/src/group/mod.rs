@@ -7,6 +7,8 @@
 
 pub mod assignment;
 pub mod classic;
+#[cfg(test)]
+pub(crate) mod compacting;
 pub mod consumer;
 pub mod coordinator;
 pub mod expiry;
@@ -16,7 +18,6 @@ pub mod migration;
 pub mod offset_records;
 pub mod offsets;
 mod pending;
-pub mod rewrite;
 pub mod subscription;
 
 use std::collections::BTreeMap;

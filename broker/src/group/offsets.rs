@@ -2,8 +2,7 @@
 //!
 //! A commit is appended to `__consumer_offsets` and is in the map once it is durable; the map is
 //! read back from the topic at the start. What is newer in the log wins, whatever order the waiters
-//! wake in. When it has grown far
-//! beyond what it holds, `rewrite` writes all of it again and cuts off what lies before.
+//! wake in. The log cleaner keeps the topic from growing for ever.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -199,18 +198,6 @@ impl Offsets {
         let count = over.values().map(Vec::len).sum();
         self.write(&topic, parts(&over), now_ms).await?;
         Ok(count)
-    }
-}
-
-impl Offsets {
-    /// Appends all live offsets again, durably. No commit comes in between.
-    ///
-    /// # Errors
-    /// When the internal topic cannot be written.
-    pub async fn write_again(&self, topic: &Topic, now_ms: i64) -> Result<(), CommitError> {
-        let _alone = self.gate.write().await;
-        let live = by_group(self.all().into_iter().map(|(key, it)| (key, Some(it))));
-        self.write(topic, parts(&live), now_ms).await
     }
 }
 

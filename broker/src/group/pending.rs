@@ -88,12 +88,6 @@ impl Offsets {
         self.pending.lock().values().flatten().any(is_there)
     }
 
-    /// Whether a transaction is open that commits offsets.
-    #[must_use]
-    pub fn has_pending(&self) -> bool {
-        !self.pending.lock().is_empty()
-    }
-
     /// Topics are gone: what open transactions commit for them goes too.
     pub(super) fn forget_pending(&self, deleted: &[String]) {
         for pending in self.pending.lock().values_mut() {

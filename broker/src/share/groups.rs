@@ -1,6 +1,6 @@
 //! The share groups of this broker: their members, and their records in `__consumer_offsets`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::error::ResponseError;
@@ -134,25 +134,6 @@ impl Groups {
         let written = write(log, name, &group.farewell(), now_ms)?;
         groups.remove(name);
         Ok(written)
-    }
-
-    /// Writes all groups again at the end of the log, durably.
-    pub async fn write_again(&self, log: &Topic, now_ms: i64) -> Result<(), String> {
-        let written = self.append_all(log, now_ms).map_err(|error| error.to_string())?;
-        for one in written {
-            one.durable().await.map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn append_all(&self, log: &Topic, now_ms: i64) -> Result<Vec<Written>, AppendError> {
-        let groups = self.lock();
-        let sorted: BTreeMap<_, _> = groups.iter().collect();
-        let mut all = Vec::new();
-        for (name, group) in sorted {
-            all.extend(write(log, name, &group.records(), now_ms)?);
-        }
-        Ok(all)
     }
 }
 

@@ -121,10 +121,14 @@ impl ShareGroup {
             }
             GroupRecord::Target(id, Some(places)) => drop(self.targets.insert(id, places)),
             GroupRecord::Target(id, None) => drop(self.targets.remove(&id)),
-            GroupRecord::Current(id, current) => {
-                // Whoever is forgotten has no assignment either, whatever comes first.
+            // The cleaner may have left what the member said of itself behind this.
+            GroupRecord::Current(id, Some(current)) => {
+                self.members.entry(id).or_default().current = current;
+            }
+            // Whoever is forgotten has no assignment either, whatever comes first.
+            GroupRecord::Current(id, None) => {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.current = current.unwrap_or_default();
+                    member.current = Current::default();
                 }
             }
         }

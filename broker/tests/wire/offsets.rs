@@ -10,8 +10,8 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic,
 };
 use kafka_protocol::messages::{
-    DeleteTopicsRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, TopicName,
+    DeleteTopicsRequest, DescribeLogDirsRequest, FindCoordinatorRequest, GroupId, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, TopicName,
 };
 use weir_broker::start::RunningBroker;
 
@@ -162,11 +162,18 @@ async fn a_deletion_whose_client_goes_away_forgets_the_offsets_too() {
     broker.stop().await.expect("a clean stop");
 }
 
+/// Bytes of all partitions of a topic.
+async fn size_of(client: &mut Client, topic: &str) -> i64 {
+    let told = client.call(4, &DescribeLogDirsRequest::default().with_topics(None)).await;
+    let topics = told.results[0].topics.iter().filter(|one| one.name.as_str() == topic);
+    topics.flat_map(|topic| &topic.partitions).map(|partition| partition.partition_size).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_topic_of_offsets_does_not_grow_for_ever_and_forgets_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = config(folder.path());
-    settings.set("offsets.retention.check.interval.ms", "50").expect("valid");
+    settings.set("log.cleaner.backoff.ms", "20").expect("valid");
     let broker = RunningBroker::start(settings).await.expect("it starts");
     let mut client = Client::of(&broker).await;
     client.create("t", 1, &[]).await;
@@ -174,12 +181,17 @@ async fn the_topic_of_offsets_does_not_grow_for_ever_and_forgets_nothing() {
     let response = client.call(8, &commit("quiet", 0, 3, "early")).await;
     assert_eq!(response.topics[0].partitions[0].error_code, 0);
     let long = "m".repeat(4000);
-    let mut offset = 0;
-    while client.list_offset("__consumer_offsets", -2).await.offset == 0 {
+    let (mut offset, mut largest_bytes) = (0, 0);
+    loop {
         offset += 1;
-        assert!(offset < 20_000, "it was never rewritten");
+        assert!(offset < 20_000, "it was never cleaned");
         let response = client.call(8, &commit("t", 0, offset, &long)).await;
         assert_eq!(response.topics[0].partitions[0].error_code, 0);
+        let size_bytes = size_of(&mut client, "__consumer_offsets").await;
+        if size_bytes < largest_bytes {
+            break;
+        }
+        largest_bytes = size_bytes;
     }
     drop(client);
     broker.stop().await.expect("a clean stop");

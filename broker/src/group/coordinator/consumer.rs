@@ -17,7 +17,7 @@ use crate::group::consumer::heartbeat::{Answer, Heartbeat, Refused, Rules};
 use crate::group::consumer::records::Record;
 use crate::group::consumer::topics::{Shape, TopicPartition, Topics};
 use crate::group::coordinator::{Groups, Inner, Written};
-use crate::group::internal::{Appending, KeyValue, append};
+use crate::group::internal::{Appending, KeyValue};
 
 /// The groups of this kind, and the topics as they see them.
 #[derive(Debug)]
@@ -312,25 +312,5 @@ impl Groups {
             durable.map_err(|_| ResponseError::CoordinatorNotAvailable)?;
         }
         Ok(true)
-    }
-
-    /// Appends all groups again; what was appended is not durable yet.
-    ///
-    /// # Errors
-    /// When the internal topic cannot be written.
-    pub(super) fn write_consumers_again(
-        &self,
-        inner: &Inner,
-    ) -> Result<Vec<Appending>, ResponseError> {
-        let unavailable = ResponseError::CoordinatorNotAvailable;
-        let topic = self.catalog.topic(catalog::names::CONSUMER_OFFSETS).ok_or(unavailable)?;
-        let mut appended = Vec::new();
-        for (name, entry) in &inner.consumers.groups {
-            let records = entry.group.records();
-            let lines: Vec<KeyValue> = records.iter().map(|record| record.encode(name)).collect();
-            let one = append(&topic, name, &lines, self.clock.now_ms());
-            appended.push(one.map_err(|_| unavailable)?);
-        }
-        Ok(appended)
     }
 }

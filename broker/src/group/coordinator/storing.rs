@@ -5,7 +5,6 @@ use std::sync::Arc;
 use kafka_protocol::error::ResponseError;
 
 use crate::catalog::names::CONSUMER_OFFSETS;
-use crate::group::classic::State;
 use crate::group::coordinator::{Groups, Inner};
 use crate::group::group_records;
 use crate::group::internal::{Appending, KeyValue, append};
@@ -39,32 +38,6 @@ impl Groups {
         };
         if let Some(appending) = appending {
             let durable = appending.partition.durable(appending.next_offset).await;
-            durable.map_err(|_| ResponseError::CoordinatorNotAvailable)?;
-        }
-        Ok(true)
-    }
-
-    /// Appends all groups again, durably. `false`: one is between two generations, and what is
-    /// stored of it must stay.
-    ///
-    /// # Errors
-    /// When the internal topic cannot be written.
-    pub async fn write_again(&self) -> Result<bool, ResponseError> {
-        let mut appended = Vec::new();
-        {
-            let inner = self.lock();
-            for (name, entry) in inner.groups.iter().filter(|(_, entry)| entry.is_stored) {
-                if !matches!(entry.group.state(), State::Empty | State::Stable) {
-                    return Ok(false);
-                }
-                let value = group_records::encode(&entry.group, entry.state_since_ms);
-                let record = (group_records::encode_key(name), Some(value));
-                appended.push(self.append(name, &[record])?);
-            }
-            appended.extend(self.write_consumers_again(&inner)?);
-        }
-        for Appending { partition, next_offset, .. } in appended {
-            let durable = partition.durable(next_offset).await;
             durable.map_err(|_| ResponseError::CoordinatorNotAvailable)?;
         }
         Ok(true)

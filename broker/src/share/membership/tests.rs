@@ -2,6 +2,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::group::compacting::{compacted, ways};
 
 const SESSION_MS: i64 = 100;
 
@@ -91,7 +92,7 @@ proptest! {
         acts in prop::collection::vec((0usize..4, 0u8..6, 0usize..4, 0i64..80), 1..60),
     ) {
         let mut group = ShareGroup::default();
-        let mut read_back = ShareGroup::default();
+        let mut log: Vec<GroupRecord> = Vec::new();
         let mut now_ms = 0;
         let mut heard: BTreeMap<&str, i64> = BTreeMap::new();
         let mut epoch = 0;
@@ -130,13 +131,25 @@ proptest! {
             for member in gone {
                 prop_assert!(heard.remove(&*member).is_some_and(|at| at + SESSION_MS <= now_ms));
             }
-            records.into_iter().chain(more).for_each(|record| read_back.apply(record));
+            log.extend(records.into_iter().chain(more));
+            let mut read_back = ShareGroup::default();
+            log.iter().for_each(|record| read_back.apply(record.clone()));
             prop_assert!(heard.keys().copied().eq(group.members().keys().map(String::as_str)));
             prop_assert!(group.epoch() >= epoch, "the epoch went back");
             epoch = group.epoch();
             let mut whole = ShareGroup::default();
             group.records().into_iter().for_each(|record| whole.apply(record));
-            for copy in [&mut read_back, &mut whole] {
+            let mut cleaned: Vec<ShareGroup> = Vec::new();
+            for (clean, keeps_tombstones) in ways(log.len()) {
+                let left = compacted(&log, clean, keeps_tombstones, |record: &GroupRecord| {
+                    let (key, value) = record.encode("g");
+                    (key, value.is_none())
+                });
+                let mut read = ShareGroup::default();
+                left.into_iter().for_each(|record| read.apply(record));
+                cleaned.push(read);
+            }
+            for copy in cleaned.iter_mut().chain([&mut read_back, &mut whole]) {
                 let mut expected = group.clone();
                 expected.begin_sessions(0);
                 copy.begin_sessions(0);

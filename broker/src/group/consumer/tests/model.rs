@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::group::compacting::{compacted, ways};
 use crate::group::consumer::records::Record;
 
 #[derive(Clone, Debug)]
@@ -252,6 +253,14 @@ impl World {
     fn check_records(&self) {
         let read = ConsumerGroup::replay(&self.log);
         assert_eq!(read.records(), self.group.records(), "read back it is another group");
+        for (clean, keeps_tombstones) in ways(self.log.len()) {
+            let left = compacted(&self.log, clean, keeps_tombstones, |record| {
+                let (key, value) = record.encode("g");
+                (key, value.is_none())
+            });
+            let read = ConsumerGroup::replay(&left);
+            assert_eq!(read.records(), self.group.records(), "cleaned it is another group");
+        }
         let short = ConsumerGroup::replay(&self.group.records());
         assert_eq!(short.records(), self.group.records(), "compacted it is another group");
     }

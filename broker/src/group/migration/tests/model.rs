@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::group::StoredGroups;
 use crate::group::classic::{JoinedMember, SyncAnswer, Ticket};
+use crate::group::compacting::{compacted, ways};
 use crate::group::group_records;
 use crate::group::internal::KeyValue;
 
@@ -496,8 +497,12 @@ impl World {
     }
 
     fn read_back(&self) -> StoredGroups {
+        Self::read(&self.log)
+    }
+
+    fn read(log: &[KeyValue]) -> StoredGroups {
         let mut stored = StoredGroups::default();
-        for (key, value) in &self.log {
+        for (key, value) in log {
             assert!(stored.take(key, value.as_deref()), "a record of nothing");
         }
         stored.settle();
@@ -560,7 +565,17 @@ impl World {
 
     /// Read back it is the same group.
     fn check_records(&self) {
-        let StoredGroups { mut classic, mut consumer } = self.read_back();
+        self.check_read(self.read_back());
+        for (clean, keeps_tombstones) in ways(self.log.len()) {
+            let left = compacted(&self.log, clean, keeps_tombstones, |(key, value)| {
+                (key.clone(), value.is_none())
+            });
+            self.check_read(Self::read(&left));
+        }
+    }
+
+    fn check_read(&self, read: StoredGroups) {
+        let StoredGroups { mut classic, mut consumer } = read;
         match &self.group {
             Group::Consumer(group) => {
                 assert!(classic.is_empty(), "a classic group is left");
