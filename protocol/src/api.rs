@@ -124,6 +124,7 @@ pub const APIS: &[ApiRow] = &[
     row(24, "AddPartitionsToTxn",       0, 5,  3,  Operation::Write),
     row(25, "AddOffsetsToTxn",          0, 4,  3,  Operation::Write),
     row(26, "EndTxn",                   0, 5,  3,  Operation::Write),
+    row(27, "WriteTxnMarkers",          1, 1,  1,  Operation::ClusterAction),
     row(28, "TxnOffsetCommit",          0, 5,  3,  Operation::Write),
     row(32, "DescribeConfigs",          1, 4,  4,  Operation::DescribeConfigs),
     row(33, "AlterConfigs",             0, 2,  2,  Operation::AlterConfigs),

@@ -149,6 +149,7 @@ pub fn of(api_key: i16) -> Option<Shape> {
         24 => transaction::ADD_PARTITIONS_TO_TXN,
         25 => transaction::ADD_OFFSETS_TO_TXN,
         26 => transaction::END_TXN,
+        27 => transaction::WRITE_TXN_MARKERS,
         28 => transaction::TXN_OFFSET_COMMIT,
         32 => DESCRIBE_CONFIGS,
         33 => ALTER_CONFIGS,

@@ -63,6 +63,7 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<AddPartitionsToTxnRequest>(),
         codec::<AddOffsetsToTxnRequest>(),
         codec::<EndTxnRequest>(),
+        codec::<WriteTxnMarkersRequest>(),
         codec::<TxnOffsetCommitRequest>(),
         codec::<DescribeConfigsRequest>(),
         codec::<AlterConfigsRequest>(),
