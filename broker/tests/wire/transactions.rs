@@ -1,6 +1,8 @@
 //! Transactions over the wire: what is committed is read, what is aborted is not, zombies are
 //! fenced, offsets count with the commit, and a restart goes on with what was open.
 
+use std::sync::Arc;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -22,8 +24,14 @@ use kafka_protocol::messages::{
     TransactionalId, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
 use weir_broker::clock::{Clock, SystemClock};
+use weir_broker::disk::os::OsDisk;
+use weir_broker::log::config::LogConfig;
+use weir_broker::log::dir::LogDir;
+use weir_broker::log::dir::options::LogDirOptions;
+use weir_broker::partition::Partition;
+use weir_broker::producers::Start;
 use weir_broker::start::RunningBroker;
-use weir_protocol::records::batch::batches;
+use weir_protocol::records::batch::{RecordBatch, batches};
 use weir_protocol::records::builder::BatchBuilder;
 use weir_protocol::records::compression::Compression;
 use weir_protocol::records::control::transactional;
@@ -327,6 +335,42 @@ async fn offsets_count_with_the_commit_and_never_with_an_abort() {
     assert_eq!(group_offset(&mut client, false).await, Ok(5), "still open");
     assert_eq!(end(&mut client, "x", producer, true).await, 0);
     assert_eq!(group_offset(&mut client, true).await, Ok(7));
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_and_no_transactional_id_knows_is_aborted_before_the_first_client_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    let known = init(&mut client, "x").await.unwrap();
+    assert_eq!(add(&mut client, "x", known, &[0]).await, 0);
+    assert_eq!(write(&mut client, "x", known, (0, 0), "known").await, 0);
+    let all = MetadataRequest::default().with_topics(None);
+    let topics = client.call(12, &all).await.topics;
+    let is_t = |name: &TopicName| &**name == "t";
+    let topic = topics.iter().find(|topic| topic.name.as_ref().is_some_and(is_t));
+    let topic_id = topic.expect("it was made").topic_id;
+    broker.stop().await.expect("a clean stop");
+
+    // Such as another broker leaves behind, whose coordinator has lost its log.
+    let disk = Arc::new(OsDisk::open(folder.path()).expect("the folder"));
+    let (dir, _) = LogDir::open(disk, LogDirOptions::default(), Arc::new(SystemClock)).unwrap();
+    let (partition, _) =
+        Partition::open(&dir, "t", 0, topic_id, LogConfig::default()).expect("it opens");
+    let mut builder = BatchBuilder::new(Compression::None).producer(known.0 + 500, 3, 0);
+    builder.append(SystemClock.now_ms(), None, Some(b"stray"), &[]);
+    let stray = RecordBatch::parse(transactional(&builder.finish())).expect("a batch");
+    partition.append_in_transaction(&stray, Start::Anywhere).expect("it is taken");
+    dir.close().expect("it closes");
+    drop((partition, dir));
+
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts again");
+    let mut client = Client::of(&broker).await;
+    assert_eq!(end(&mut client, "x", known, true).await, 0);
+    // Two batches, and a marker for each.
+    assert_eq!(committed(&mut client, 0).await, (vec!["known".into()], 4));
     broker.stop().await.expect("a clean stop");
 }
 

@@ -103,6 +103,10 @@ struct Model {
     durable: i64,
 }
 
+/// Of a producer: epoch, where its transaction is open from, epoch of the coordinator, and the first
+/// sequences and offsets of the batches that a repeat is known by.
+type Remembered = (i16, Option<i64>, i32, Vec<(i32, i64)>);
+
 /// A transaction: whose, where it begins, and its marker.
 struct Found {
     id: i64,
@@ -157,8 +161,8 @@ impl Model {
         aborted.collect()
     }
 
-    /// Epoch, open transaction, epoch of the coordinator, and the batches that a repeat is known by.
-    fn producers(&self) -> BTreeMap<i64, (i16, Option<i64>, i32, Vec<(i32, i64)>)> {
+    /// What is remembered of each.
+    fn producers(&self) -> BTreeMap<i64, Remembered> {
         let mut producers = BTreeMap::new();
         for entry in &self.entries {
             let Some((id, epoch, sequence)) = entry.producer else { continue };
