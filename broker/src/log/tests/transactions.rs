@@ -418,7 +418,7 @@ fn ranges(start: i64, end: i64) -> impl Iterator<Item = (Offset, Offset)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_stable_and_what_was_aborted_follows_from_the_batches(
