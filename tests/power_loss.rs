@@ -6,9 +6,13 @@
 //! - what was acknowledged, and so seen by consumers, is there;
 //! - what was deleted before is not back, and nothing more is deleted than was asked for;
 //! - of each producer the last five batches are known, with their offsets, and no older one;
+//! - which transactions are open and which were aborted, and so the last stable offset, follows from
+//!   the batches; what was seen as stable is so still (`transactions`);
 //! - the leader epoch is a new one, and tells where the old one ends.
 //!
 //! After each cut the run goes on for a few steps and is cut again: during the recovery or after it.
+mod transactions;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,24 +20,28 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_broker::clock::{Clock, ManualClock, SystemClock};
-use weir_broker::log::ReadSlice;
 use weir_broker::log::config::LogConfig;
 use weir_broker::log::dir::LogDir;
 use weir_broker::log::dir::options::{Durability, LogDirOptions, ReadMode, SyncDriver};
 use weir_broker::log::error::AppendError;
 use weir_broker::log::meta::decode_id;
 use weir_broker::log::seeded_bugs::SeededBugs;
+use weir_broker::log::{Appended, ReadSlice};
 use weir_broker::partition::Partition;
-use weir_broker::producers::{BATCHES_REMEMBERED, ProducerError};
+use weir_broker::producers::{BATCHES_REMEMBERED, ProducerError, Start};
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::{HEADER_BYTES, RecordBatch};
 use weir_protocol::records::builder::BatchBuilder;
 use weir_protocol::records::compression::Compression;
+use weir_protocol::records::control::{Marker, marker_batch, transactional};
 
 use crate::kit::disk::{Image, SimDisk};
+use crate::power_loss::transactions::{Writer, check_transactions, writer};
 
 const PARTITIONS: usize = 3;
-const PRODUCERS: i64 = 2;
+/// The ids of idempotent producers, and of those that write in transactions.
+const PRODUCERS: std::ops::Range<i64> = 0..4;
+const TRANSACTIONAL: std::ops::Range<i64> = 2..4;
 const TOPIC: &str = "orders";
 const TOPIC_ID: &str = "AAAAAAAAAAAAAAAAAAAABw";
 /// Steps of a run until its first cut, and of its continuation until the second.
@@ -60,6 +68,7 @@ struct Batch {
 struct Expected {
     batches: Vec<Batch>,
     durable_min: Offset,
+    stable_min: Offset,
     start_min: Offset,
     start_max: Offset,
     epoch_min: i32,
@@ -74,6 +83,7 @@ struct History {
     opened: u64,
     batches: Vec<Batch>,
     durable: Vec<(u64, Offset)>,
+    stable: Vec<(u64, Offset)>,
     start_min: Vec<(u64, Offset)>,
     start_max: Vec<(u64, Offset)>,
     epoch: i32,
@@ -94,6 +104,7 @@ impl History {
         Expected {
             batches: begun.cloned().collect(),
             durable_min: latest(&self.durable, now),
+            stable_min: latest(&self.stable, now),
             start_min: latest(&self.start_min, now),
             start_max: latest(&self.start_max, now),
             epoch_min: self.epoch + 1,
@@ -140,8 +151,8 @@ struct World {
     dir: Arc<LogDir>,
     partitions: Vec<Arc<Partition>>,
     histories: Vec<History>,
-    /// The next sequence of each producer in each partition.
-    sequences: Vec<Vec<i32>>,
+    /// How far each producer is in each partition.
+    writers: Vec<Vec<Writer>>,
     chance: StdRng,
     serial: u64,
 }
@@ -152,6 +163,7 @@ impl World {
         let nothing = Expected {
             batches: Vec::new(),
             durable_min: Offset(0),
+            stable_min: Offset(0),
             start_min: Offset(0),
             start_max: Offset(0),
             epoch_min: 0,
@@ -178,7 +190,7 @@ impl World {
             dir,
             partitions: Vec::new(),
             histories: Vec::new(),
-            sequences: Vec::new(),
+            writers: Vec::new(),
             chance: StdRng::seed_from_u64(seed),
             serial,
         };
@@ -206,19 +218,13 @@ impl World {
         batches.iter_mut().for_each(|batch| batch.began = 0);
         let ends = partition.ends();
         let opened = self.disk.operation_count();
-        let mut sequences = vec![0; usize::try_from(PRODUCERS).unwrap()];
-        for batch in &batches {
-            let header = batch.sent.header();
-            if let Ok(id) = usize::try_from(header.producer_id) {
-                sequences[id] = header.last_sequence() + 1;
-            }
-        }
-        self.sequences.push(sequences);
+        self.writers.push(PRODUCERS.map(|id| writer(&batches, id)).collect());
         self.histories.push(History {
             before: expected,
             opened,
             batches,
             durable: vec![(0, ends.high_watermark)],
+            stable: vec![(0, ends.last_stable)],
             start_min: vec![(0, ends.log_start)],
             start_max: vec![(0, ends.log_start)],
             epoch: partition.leader_epoch(),
@@ -255,6 +261,7 @@ impl World {
         for (partition, history) in self.partitions.iter().zip(&mut self.histories) {
             let ends = partition.ends();
             history.durable.push((now, ends.high_watermark));
+            history.stable.push((now, ends.last_stable));
             history.start_min.push((now, ends.log_start));
         }
     }
@@ -263,26 +270,51 @@ impl World {
         self.serial += 1;
         let now_ms = 1_000_000 + i64::try_from(self.serial).unwrap();
         let mut builder = BatchBuilder::new(Compression::None);
-        let producer = self.chance.random_range(-1..PRODUCERS);
-        if let Ok(id) = usize::try_from(producer) {
-            builder = builder.producer(producer, 0, self.sequences[number][id]);
+        let id = self.chance.random_range(-1..PRODUCERS.end);
+        if TRANSACTIONAL.contains(&id) && self.chance.random_bool(0.4) {
+            return self.end_transaction(number, id, now_ms);
+        }
+        if let Ok(place) = usize::try_from(id) {
+            let Writer { epoch, next_sequence } = self.writers[number][place];
+            builder = builder.producer(id, epoch, next_sequence);
         }
         for _ in 0..self.chance.random_range(1..4) {
             let mut value = self.serial.to_be_bytes().to_vec();
             value.resize(self.chance.random_range(8..300), self.serial.to_be_bytes()[7]);
             builder.append(now_ms, None, Some(&value), &[]);
         }
-        let sent = RecordBatch::parse(builder.finish()).expect("the builder makes batches");
+        let bytes = builder.finish();
+        let bytes = if TRANSACTIONAL.contains(&id) { transactional(&bytes) } else { bytes };
+        let sent = RecordBatch::parse(bytes).expect("the builder makes batches");
         let began = self.disk.operation_count();
-        let appended = self.partitions[number].append(&sent).map_err(|error| error.to_string())?;
+        let appended = send(&self.partitions[number], &sent).map_err(|error| error.to_string())?;
         if appended.is_duplicate {
             return Err(format!("partition {number}: a new batch is taken for a repeat"));
         }
+        self.remember(number, began, &appended, sent);
+        Ok(())
+    }
+
+    /// A transaction ends, or a producer that has none is told so. The epoch is kept or bumped, as
+    /// by the two versions of transactions.
+    fn end_transaction(&mut self, number: usize, id: i64, now_ms: i64) -> Result<(), Violated> {
+        let place = usize::try_from(id).unwrap();
+        let epoch = self.writers[number][place].epoch + i16::from(self.chance.random_bool(0.5));
+        let marker = if self.chance.random_bool(0.5) { Marker::Commit } else { Marker::Abort };
+        let sent = RecordBatch::parse(marker_batch(id, epoch, marker, 0, now_ms)).unwrap();
+        let began = self.disk.operation_count();
+        let appended = self.partitions[number].append_internal(&sent);
+        let appended = appended.map_err(|error| error.to_string())?;
+        self.remember(number, began, &appended, sent);
+        Ok(())
+    }
+
+    fn remember(&mut self, number: usize, began: u64, appended: &Appended, sent: RecordBatch) {
         let history = &mut self.histories[number];
         let header = sent.assigned_header(appended.base_offset, history.epoch);
         let bytes = [&header[..], &sent.bytes()[HEADER_BYTES..]].concat();
-        if let Ok(id) = usize::try_from(producer) {
-            self.sequences[number][id] = sent.header().last_sequence() + 1;
+        if let Ok(place) = usize::try_from(sent.header().producer_id) {
+            self.writers[number][place].see(&sent);
         }
         history.batches.push(Batch {
             began,
@@ -291,7 +323,6 @@ impl World {
             bytes: Bytes::from(bytes),
             sent,
         });
-        Ok(())
     }
 
     /// A producer sends again what it has sent before.
@@ -410,7 +441,21 @@ fn check(partition: &Partition, expected: &Expected) -> Result<Vec<Batch>, Viola
         }
     }
     check_producers(partition, &batches)?;
+    check_transactions(partition, &batches)?;
+    if ends.last_stable < expected.stable_min {
+        let (found, seen) = (ends.last_stable, expected.stable_min);
+        return Err(format!("unstable: all before {seen} was seen as stable, not past {found}"));
+    }
     Ok(batches)
+}
+
+/// Sends a batch as its producer does.
+fn send(partition: &Partition, batch: &RecordBatch) -> Result<Appended, AppendError> {
+    if batch.header().is_transactional() {
+        partition.append_in_transaction(batch, Start::AtZero)
+    } else {
+        partition.append(batch)
+    }
 }
 
 fn read_all(partition: &Partition) -> Result<Vec<u8>, Violated> {
@@ -433,12 +478,17 @@ fn read_all(partition: &Partition) -> Result<Vec<u8>, Violated> {
     Ok(all)
 }
 
-/// Every producer sends its last batches again: the last five are known, an older one is not.
+/// Every producer sends the last batches of its epoch again: the last five are known, an older one
+/// is not.
 fn check_producers(partition: &Partition, batches: &[Batch]) -> Result<(), Violated> {
-    for producer in 0..PRODUCERS {
-        let of_it = batches.iter().filter(|batch| batch.sent.header().producer_id == producer);
+    for producer in PRODUCERS {
+        let epoch = writer(batches, producer).epoch;
+        let of_it = batches.iter().filter(|batch| {
+            let header = batch.sent.header();
+            !header.is_control() && (header.producer_id, header.producer_epoch) == (producer, epoch)
+        });
         for (age, batch) in of_it.rev().take(BATCHES_REMEMBERED + 1).enumerate() {
-            let answer = partition.append(&batch.sent);
+            let answer = send(partition, &batch.sent);
             let place = (batch.base_offset, batch.next_offset);
             if age >= BATCHES_REMEMBERED {
                 let Err(AppendError::Producer(ProducerError::OutOfOrder { .. })) = answer else {

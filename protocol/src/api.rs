@@ -124,6 +124,7 @@ pub const APIS: &[ApiRow] = &[
     row(24, "AddPartitionsToTxn",       0, 5,  3,  Operation::Write),
     row(25, "AddOffsetsToTxn",          0, 4,  3,  Operation::Write),
     row(26, "EndTxn",                   0, 5,  3,  Operation::Write),
+    row(27, "WriteTxnMarkers",          1, 1,  1,  Operation::ClusterAction),
     row(28, "TxnOffsetCommit",          0, 5,  3,  Operation::Write),
     row(29, "DescribeAcls",             1, 3,  2,  Operation::Describe),
     row(30, "CreateAcls",               1, 3,  2,  Operation::Alter),

@@ -151,6 +151,7 @@ pub fn of(api_key: i16) -> Option<Shape> {
         24 => transaction::ADD_PARTITIONS_TO_TXN,
         25 => transaction::ADD_OFFSETS_TO_TXN,
         26 => transaction::END_TXN,
+        27 => transaction::WRITE_TXN_MARKERS,
         28 => transaction::TXN_OFFSET_COMMIT,
         29 => admin_security::DESCRIBE_ACLS,
         30 => admin_security::CREATE_ACLS,

@@ -62,6 +62,7 @@ pub mod share_group_heartbeat;
 pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod update_features;
+pub mod write_txn_markers;
 
 mod admin_routes;
 mod group_routes;

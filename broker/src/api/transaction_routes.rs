@@ -9,7 +9,7 @@ use weir_protocol::header::RequestHeader;
 use crate::api::{
     Begun, Refusal, add_offsets_to_txn, add_partitions_to_txn, decode, describe_producers,
     describe_transactions, dispatch_change, end_txn, init_producer_id, later, list_transactions,
-    reply, txn_offset_commit,
+    reply, txn_offset_commit, write_txn_markers,
 };
 use crate::broker::Broker;
 
@@ -35,6 +35,9 @@ pub(super) fn dispatch(
         ApiKey::EndTxn => later(header, end_txn::answer(shared, decode(header, body)?, version)),
         ApiKey::TxnOffsetCommit => {
             later(header, txn_offset_commit::answer(shared, decode(header, body)?, version))
+        }
+        ApiKey::WriteTxnMarkers => {
+            later(header, write_txn_markers::answer(shared, decode(header, body)?))
         }
         ApiKey::DescribeProducers => {
             Begun::Done(reply(header, &describe_producers::answer(broker, &decode(header, body)?)))

@@ -17,6 +17,7 @@ use crate::log::open::Recovery;
 
 mod model;
 mod rot;
+mod transactions;
 
 const TOPIC_ID: Uuid = Uuid::from_u128(42);
 

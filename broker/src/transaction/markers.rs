@@ -28,7 +28,55 @@ const RETRY: Duration = Duration::from_millis(100);
 /// There is one coordinator, and never another.
 const COORDINATOR_EPOCH: i32 = 0;
 
+/// A marker that another than our own coordinator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Where.
+    pub place: Place,
+    /// Whose transaction ends.
+    pub producer: (i64, i16),
+    /// How.
+    pub marker: Marker,
+    /// The epoch of the coordinator that says so.
+    pub coordinator_epoch: i32,
+}
+
 impl Transactions {
+    /// Writes markers past the coordinator: what it thinks of the transactions stays as it is. What
+    /// came of each, in order; durable when this returns.
+    pub async fn mark(&self, marks: Vec<Mark>) -> Vec<Result<(), ResponseError>> {
+        // All are appended before the first wait: one sync makes them durable.
+        let appended: Vec<_> = marks.iter().map(|mark| self.append_mark(mark)).collect();
+        let mut marked = Vec::new();
+        for (mark, appended) in marks.iter().zip(appended) {
+            marked.push(match appended {
+                Ok((partition, next_offset)) => match partition.durable(next_offset).await {
+                    Ok(()) => {
+                        self.end_offsets(&mark.place, mark.producer.0, mark.marker);
+                        Ok(())
+                    }
+                    Err(_) => Err(ResponseError::KafkaStorageError),
+                },
+                Err(error) => Err(error),
+            });
+        }
+        marked
+    }
+
+    fn append_mark(&self, mark: &Mark) -> Result<(Arc<Partition>, Offset), ResponseError> {
+        let Mark { place, producer, marker, coordinator_epoch } = mark;
+        let unknown = ResponseError::UnknownTopicOrPartition;
+        let partition = self.partition(place).ok_or(unknown)?;
+        let now_ms = self.clock.now_ms();
+        let batch = marker_batch(producer.0, producer.1, *marker, *coordinator_epoch, now_ms);
+        let appended = partition.append_marker(&parsed(batch)).map_err(|error| {
+            let (topic, partition) = place;
+            tracing::warn!(topic, partition, producer_id = producer.0, %error, "no marker");
+            error.error_code()
+        })?;
+        Ok((partition, appended.last_offset.next()))
+    }
+
     /// Writes the markers of a decision once it is durable, and completes the transaction. The id
     /// and the epoch that its producer goes on with.
     pub(super) async fn finish(

@@ -5,8 +5,8 @@
 //! (`markers`), and goes on with both after a crash (`upkeep`).
 
 pub mod coordinator;
+pub mod markers;
 pub mod records;
 pub mod state;
 
-mod markers;
 mod upkeep;

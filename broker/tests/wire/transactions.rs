@@ -1,6 +1,8 @@
 //! Transactions over the wire: what is committed is read, what is aborted is not, zombies are
 //! fenced, offsets count with the commit, and a restart goes on with what was open.
 
+use std::sync::Arc;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -12,15 +14,24 @@ use kafka_protocol::messages::offset_fetch_request::{
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::write_txn_markers_request::{
+    WritableTxnMarker, WritableTxnMarkerTopic,
+};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest,
     DescribeTransactionsRequest, EndTxnRequest, GroupId, InitProducerIdRequest,
-    ListTransactionsRequest, OffsetFetchRequest, ProducerId, TopicName, TransactionalId,
-    TxnOffsetCommitRequest,
+    ListTransactionsRequest, MetadataRequest, OffsetFetchRequest, ProducerId, TopicName,
+    TransactionalId, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
 use weir_broker::clock::{Clock, SystemClock};
+use weir_broker::disk::os::OsDisk;
+use weir_broker::log::config::LogConfig;
+use weir_broker::log::dir::LogDir;
+use weir_broker::log::dir::options::LogDirOptions;
+use weir_broker::partition::Partition;
+use weir_broker::producers::Start;
 use weir_broker::start::RunningBroker;
-use weir_protocol::records::batch::batches;
+use weir_protocol::records::batch::{RecordBatch, batches};
 use weir_protocol::records::builder::BatchBuilder;
 use weir_protocol::records::compression::Compression;
 use weir_protocol::records::control::transactional;
@@ -327,6 +338,129 @@ async fn offsets_count_with_the_commit_and_never_with_an_abort() {
     broker.stop().await.expect("a clean stop");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_and_no_transactional_id_knows_is_aborted_before_the_first_client_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    let known = init(&mut client, "x").await.unwrap();
+    assert_eq!(add(&mut client, "x", known, &[0]).await, 0);
+    assert_eq!(write(&mut client, "x", known, (0, 0), "known").await, 0);
+    let all = MetadataRequest::default().with_topics(None);
+    let topics = client.call(12, &all).await.topics;
+    let is_t = |name: &TopicName| &**name == "t";
+    let topic = topics.iter().find(|topic| topic.name.as_ref().is_some_and(is_t));
+    let topic_id = topic.expect("it was made").topic_id;
+    broker.stop().await.expect("a clean stop");
+
+    // Such as another broker leaves behind, whose coordinator has lost its log.
+    let disk = Arc::new(OsDisk::open(folder.path()).expect("the folder"));
+    let (dir, _) = LogDir::open(disk, LogDirOptions::default(), Arc::new(SystemClock)).unwrap();
+    let (partition, _) =
+        Partition::open(&dir, "t", 0, topic_id, LogConfig::default()).expect("it opens");
+    let mut builder = BatchBuilder::new(Compression::None).producer(known.0 + 500, 3, 0);
+    builder.append(SystemClock.now_ms(), None, Some(b"stray"), &[]);
+    let stray = RecordBatch::parse(transactional(&builder.finish())).expect("a batch");
+    partition.append_in_transaction(&stray, Start::Anywhere).expect("it is taken");
+    dir.close().expect("it closes");
+    drop((partition, dir));
+
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts again");
+    let mut client = Client::of(&broker).await;
+    assert_eq!(end(&mut client, "x", known, true).await, 0);
+    // Two batches, and a marker for each.
+    assert_eq!(committed(&mut client, 0).await, (vec!["known".into()], 4));
+    broker.stop().await.expect("a clean stop");
+}
+
+fn markers(
+    topic: &str,
+    partitions: &[i32],
+    producer: Producer,
+    commits: bool,
+    coordinator_epoch: i32,
+) -> WriteTxnMarkersRequest {
+    let topic = WritableTxnMarkerTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partition_indexes(partitions.to_vec());
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(ProducerId(producer.0))
+        .with_producer_epoch(producer.1)
+        .with_transaction_result(commits)
+        .with_topics(vec![topic])
+        .with_coordinator_epoch(coordinator_epoch);
+    WriteTxnMarkersRequest::default().with_markers(vec![marker])
+}
+
+/// The partitions' errors.
+async fn mark(client: &mut Client, request: &WriteTxnMarkersRequest) -> Vec<i16> {
+    let answer = client.call(1, request).await;
+    let topics = answer.markers.iter().flat_map(|marker| &marker.topics);
+    topics.flat_map(|topic| &topic.partitions).map(|partition| partition.error_code).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_ends_a_transaction_that_stays_open() {
+    let (_folder, broker) = broker().await;
+    let mut client = Client::of(&broker).await;
+    client.create("t", 2, &[]).await;
+    let producer = init(&mut client, "x").await.unwrap();
+    assert_eq!(add(&mut client, "x", producer, &[0, 1]).await, 0);
+    for partition in [0, 1] {
+        assert_eq!(write(&mut client, "x", producer, (partition, 0), "hangs").await, 0);
+    }
+    assert_eq!(committed(&mut client, 0).await, (vec![], 0));
+
+    let aborting = markers("t", &[0, 7], producer, false, 5);
+    let unknown = ResponseError::UnknownTopicOrPartition.code();
+    assert_eq!(mark(&mut client, &aborting).await, [0, unknown]);
+    assert_eq!(committed(&mut client, 0).await, (vec![], 2));
+    assert_eq!(committed(&mut client, 1).await, (vec![], 0), "nobody has spoken of it");
+    let older = markers("t", &[0, 1], producer, false, 4);
+    let fenced = ResponseError::TransactionCoordinatorFenced.code();
+    assert_eq!(mark(&mut client, &older).await, [fenced, 0], "of 1 no coordinator is known");
+    let older = markers("t", &[0], (producer.0, producer.1 - 1), false, 5);
+    assert_eq!(mark(&mut client, &older).await, [ResponseError::InvalidProducerEpoch.code()]);
+    assert_eq!(mark(&mut client, &markers("t", &[0], producer, true, 5)).await, [0], "once more");
+    assert_eq!(committed(&mut client, 0).await, (vec![], 3), "what has ended has ended");
+
+    let topic =
+        TopicRequest::default().with_name(TopicName(text("t"))).with_partition_indexes(vec![0]);
+    let request = DescribeProducersRequest::default().with_topics(vec![topic]);
+    let answer = client.call(0, &request).await;
+    let told = &answer.topics[0].partitions[0].active_producers[0];
+    assert_eq!((told.coordinator_epoch, told.current_txn_start_offset), (5, -1));
+    // Its own coordinator is not held up by that.
+    assert_eq!(end(&mut client, "x", producer, true).await, 0);
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_ends_a_transaction_that_commits_offsets() {
+    let (_folder, broker) = broker().await;
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    let mut producer = init(&mut client, "x").await.unwrap();
+    let all = MetadataRequest::default().with_topics(None);
+    for (offset, commits, expected) in [(5, true, 5), (6, false, 5)] {
+        assert_eq!(client.call(3, &add_offsets("x", producer)).await.error_code, 0);
+        client.call(3, &offset_commit("x", producer, offset)).await;
+        let unstable = group_offset(&mut client, true).await;
+        assert_eq!(unstable, Err(ResponseError::UnstableOffsetCommit.code()));
+        let topics = client.call(12, &all).await.topics;
+        let name = "__consumer_offsets";
+        let found = topics.iter().find(|it| it.name.as_ref().is_some_and(|it| &**it == name));
+        let count = found.expect("it was made").partitions.len();
+        let partitions: Vec<i32> = (0..).take(count).collect();
+        let codes = mark(&mut client, &markers(name, &partitions, producer, commits, 0)).await;
+        assert!(codes.iter().all(|code| *code == 0));
+        assert_eq!(group_offset(&mut client, true).await, Ok(expected));
+        producer = init(&mut client, "x").await.unwrap();
+    }
+    broker.stop().await.expect("a clean stop");
+}
+
 /// The APIs of transactions in every version.
 pub(crate) async fn ask(client: &mut Client) {
     let producer = init(client, "asked").await.expect("a producer");
@@ -365,6 +499,7 @@ pub(crate) async fn ask(client: &mut Client) {
             .with_transactional_ids(vec![id("asked"), id("missing")])
     })
     .await;
+    all(client, |_| markers("t", &[0, 7], (producer.0 + 1, 0), false, 0)).await;
     all(client, |_| {
         ListTransactionsRequest::default().with_state_filters(vec![text("Ongoing"), text("What")])
     })

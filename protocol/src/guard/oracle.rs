@@ -81,6 +81,7 @@ pub(crate) fn codecs() -> Vec<Codec> {
         codec::<AddPartitionsToTxnRequest>(),
         codec::<AddOffsetsToTxnRequest>(),
         codec::<EndTxnRequest>(),
+        codec::<WriteTxnMarkersRequest>(),
         codec::<TxnOffsetCommitRequest>(),
         codec::<DescribeAclsRequest>(),
         codec::<CreateAclsRequest>(),

@@ -32,6 +32,17 @@ pub(super) const ADD_OFFSETS_TO_TXN: Shape = &[
 pub(super) const END_TXN: Shape =
     &[string("transactional_id"), int64("producer_id"), int16("producer_epoch"), flag("committed")];
 
+pub(super) const WRITE_TXN_MARKERS: Shape = &[structs(
+    "markers",
+    &[
+        int64("producer_id"),
+        int16("producer_epoch"),
+        flag("transaction_result"),
+        structs("topics", TOPIC),
+        int32("coordinator_epoch"),
+    ],
+)];
+
 pub(super) const TXN_OFFSET_COMMIT: Shape = &[
     string("transactional_id"),
     string("group_id"),
