@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 
@@ -41,19 +41,23 @@ class Log:
             producer.poll(0)
         producer.flush(60)
 
-    def ends(self, topic):
-        """The end of each partition."""
-        consumer = Consumer({**self.bootstrap, "group.id": "judge"})
-        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-        ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in sorted(partitions)}
-        consumer.close()
-        return ends
+    def ends(self, topic, seconds=60):
+        """The end of each partition; the broker may be about to come back."""
+        consumer, deadline = Consumer({**self.bootstrap, "group.id": "judge"}), time.monotonic() + seconds
+        while True:
+            try:
+                partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+                return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in sorted(partitions)}
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"ends of {topic}: {error}") from error
+                time.sleep(0.5)
 
     def read(self, topic, isolation="read_committed", seconds=60):
         """Every record up to where the partitions now end; with read_committed no further than what is stable."""
         consumer = Consumer({**self.bootstrap, "group.id": "judge", "isolation.level": isolation,
                              "enable.partition.eof": True, "enable.auto.commit": False})  # fmt: skip
-        left = {n for n in self.ends(topic)}
+        left = set(self.ends(topic))
         consumer.assign([TopicPartition(topic, n, 0) for n in left])
         records, deadline = [], time.monotonic() + seconds
         while left:
@@ -68,7 +72,7 @@ class Log:
                     ))  # fmt: skip
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition())
-                elif not message.error().retriable():
+                elif message.error().fatal():
                     raise AssertionError(str(message.error()))
         consumer.close()
         return records

@@ -13,8 +13,8 @@ from session import Session
 VERSION = "2.2.1"
 
 options = arguments(kills=3)
-with Suite("flink", options) as suite, tempfile.TemporaryDirectory(prefix="weir-flink-") as folder:
-    session = Session(Path(folder) / "flink.log")
+with Suite("flink", options) as suite, tempfile.TemporaryDirectory() as folder:
+    session = Session(Path(suite.broker.directory if suite.broker else folder) / "flink.log")
     log = Log(suite.bootstrap)
     table, changelogs = KafkaTable(session, log), Changelogs(suite, session, log)
     try:
