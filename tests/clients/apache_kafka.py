@@ -45,16 +45,21 @@ class Kafka:
 
     def start(self):
         self.log = open(self.directory / "kafka.log", "ab")
+        starts = self.starts()
         if not self.settings.exists():
             text = SETTINGS.format(port=self.port, controller=self.controller, data=self.data)
             self.settings.write_text(text)
             self.java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", self.settings).wait()
         self.process = self.java("kafka.Kafka", self.settings)
         deadline = time.monotonic() + 60
-        while "Kafka Server started" not in self.tail(2000):
+        while self.starts() == starts:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Kafka did not start: {self.tail()}")
             time.sleep(0.2)
+
+    def starts(self):
+        """How often it was ready so far: the log goes on from one start to the next."""
+        return (self.directory / "kafka.log").read_text("utf-8", "replace").count("Kafka Server started")
 
     def java(self, *arguments):
         command = ["java", "-Xmx768m", "-cp", self.class_path, *map(str, arguments)]
