@@ -171,7 +171,8 @@ async fn a_power_cut_after_any_act_leaves_whole_snapshots_and_all_that_were_repo
 #[tokio::test]
 async fn a_store_that_does_not_sync_folders_is_noticed() {
     let error = cut_power_everywhere(true).await.unwrap_err();
-    assert!(error.contains("reported"), "{error}");
+    // Which name is lost first hangs on chance: a reported snapshot's, or one that a snapshot needs.
+    assert!(error.contains("reported") || error.contains("does not exist"), "{error}");
 }
 
 #[tokio::test]
