@@ -31,6 +31,8 @@ use crate::transaction::state::{Init, Place, Transaction, Version};
 #[derive(Debug)]
 pub struct Transactions {
     pub(super) by_id: Mutex<HashMap<String, Entry>>,
+    /// What the last run has left half ended. Nobody else ends these: who asks for it is told to wait.
+    pub(super) half_ended: Mutex<Vec<(String, Entry)>>,
     pub(super) config: Arc<Config>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) offsets: Arc<Offsets>,
@@ -90,7 +92,9 @@ impl Transactions {
             }
         })?;
         let by_id = Mutex::new(by_id);
-        let all = Transactions { by_id, config, catalog, offsets, producer_ids, clock };
+        let half_ended = Mutex::new(Vec::new());
+        let all = Transactions { by_id, half_ended, config, catalog, offsets, producer_ids, clock };
+        all.note_half_ended();
         all.abort_strays();
         Ok(all)
     }

@@ -9,7 +9,7 @@ use weir_protocol::records::control::Marker;
 
 use crate::catalog::names::TRANSACTION_STATE;
 use crate::group::internal::append;
-use crate::transaction::coordinator::{Transactions, lock};
+use crate::transaction::coordinator::{Entry, Transactions, lock};
 use crate::transaction::records;
 use crate::transaction::state::State;
 use crate::transaction::state::ending::Fenced;
@@ -48,13 +48,20 @@ impl Transactions {
         }
     }
 
-    /// Goes on with what the last run was about to end.
+    /// Notes what the last run was about to end. Before the first client comes: what one of them ends
+    /// is on its way already, and a second marker could end the transaction after it.
+    pub(super) fn note_half_ended(&self) {
+        let is_half_ended =
+            |entry: &Entry| matches!(lock(entry).transaction.state, State::Preparing(_));
+        let half_ended = self.entries().into_iter().filter(|(_, entry)| is_half_ended(entry));
+        *lock(&self.half_ended) = half_ended.collect();
+    }
+
+    /// Goes on with it.
     fn resume(self: &Arc<Self>) {
-        for (id, entry) in self.entries() {
+        let half_ended = std::mem::take(&mut *lock(&self.half_ended));
+        for (id, entry) in half_ended {
             let mut held = lock(&entry);
-            if !matches!(held.transaction.state, State::Preparing(_)) {
-                continue;
-            }
             let again = held.transaction.clone();
             let stored = self.put(&id, &mut held, again);
             drop(held);
