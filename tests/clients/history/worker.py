@@ -23,6 +23,8 @@ class Worker:
         self.chance = random.Random(f"{options.seed}/{self.proc}")
         self.goes_on = True
         self.assignment = 0
+        # What is worked off now was polled under an assignment that is over.
+        self.is_over = False
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "goes_on", False))
 
     def settings(self, **more):
@@ -149,8 +151,9 @@ class Worker:
             if self.assignment != assignment:
                 # What was polled before belongs to the assignment that is over.
                 newest, self.assignment = self.assignment, assignment
+                self.is_over = True
                 yield messages
-                messages, self.assignment = [], newest
+                messages, self.assignment, self.is_over = [], newest, False
                 assignment = newest
             if message is None:
                 break
@@ -200,6 +203,9 @@ class Worker:
         count = 0
         while self.goes_on:
             for messages in self.poll_some(consumer, mine, 1000):
+                if self.is_over:
+                    # Whoever has the partitions now begins where the group committed last, which was before these.
+                    continue
                 count += 1
                 txn = f"{self.proc}/{count}"
                 self.note_polls(messages, "rc", "movers", txn)
