@@ -121,7 +121,7 @@ impl FetchSessionGauges {
                 "Partitions in all fetch sessions.",
             )?,
             evictions: gauge(
-                "incrementalfetchsessionevictions_total",
+                "incrementalfetchsessionevictions",
                 "Fetch sessions that made way for others since the start.",
             )?,
         })
@@ -226,7 +226,7 @@ impl Gauges {
                 &["consumergroup"],
             )?,
             rebalances: make.gauge(
-                "kafka_coordinator_group_completed_rebalance_count",
+                "kafka_coordinator_group_completed_rebalances",
                 "Generations of groups that were begun since the start.",
             )?,
             share_groups: make.gauge("weir_share_groups", "Share groups.")?,
