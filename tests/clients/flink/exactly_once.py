@@ -23,8 +23,8 @@ SETTINGS = {
     "execution.checkpointing.timeout": "5s",
 }  # fmt: skip
 # A job fails when a checkpoint takes longer than its timeout, or when a record waits so long to be written: a broker
-# that is away for longer makes Flink restart. `max.block.ms` must stay longer than that (a minute, by default): a
-# sink that cannot abort its transaction while its task is cancelled takes the whole task manager down.
+# that is away for longer makes Flink restart. `max.block.ms` stays longer than that (a minute, by default): a sink
+# that cannot abort its transaction while its task is cancelled takes its task manager down.
 DELIVERY_SECONDS = 4
 AWAY_SECONDS = 9
 
@@ -80,7 +80,8 @@ class ExactlyOnce:
             self.session.cancel(job)
         restarts = self.session.restarts()
         holds(restarts or kills < 2, "Flink has never restarted a job")
-        return f"{count} records twice, {kills} kills, {restarts} restarts; {self.judge(count)}"
+        return (f"{count} records twice, {kills} kills, {restarts} restarts, {self.session.replaced()} task managers lost; "
+                f"{self.judge(count)}")  # fmt: skip
 
     def kill(self, kills):
         """Now and then the broker stays away until the sinks give up."""

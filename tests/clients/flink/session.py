@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import queue
-import re
 import subprocess
 import threading
 
@@ -85,7 +84,11 @@ class Session:
 
     def restarts(self):
         """How often a job went into its restart strategy."""
-        return len(re.findall(r"switched from state RUNNING to RESTARTING", self.log()))
+        return self.log().count("switched from state RUNNING to RESTARTING")
+
+    def replaced(self):
+        """How often a task manager was lost and another started."""
+        return self.log().count("a task manager is replaced")
 
     def log(self):
         return self.path.read_text("utf-8", "replace")
