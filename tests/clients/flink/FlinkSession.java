@@ -1,7 +1,6 @@
 // A session of Flink SQL in a local mini cluster, told what to do line by line on standard input.
 //
 //   set KEY=VALUE   a setting of Flink for the statements that follow
-//   reset KEY       and back to its default
 //   run STATEMENT   executes it and waits for its job, if it has one
 //   rows QUERY      executes it and answers {"kind": "+I", "row": [...]} for each change, in order
 //   begin INSERT    starts its job and answers {"job": NUMBER}
@@ -64,7 +63,8 @@ public class FlinkSession {
         keeper.start();
         var address = cluster.getRestAddress().get();
         return Configuration.fromMap(Map.of("execution.target", "remote", "rest.address", address.getHost(), "rest.port",
-                String.valueOf(address.getPort()), "parallelism.default", "2", "table.local-time-zone", "UTC"));
+                String.valueOf(address.getPort()), "parallelism.default", "2", "execution.checkpointing.interval", "200ms",
+                "table.local-time-zone", "UTC"));
     }
 
     /** Flink ends a task manager in which a sink fails once more while it is closed; a deployment starts another. */
@@ -88,7 +88,6 @@ public class FlinkSession {
     static void obey(String verb, String text) throws Exception {
         switch (verb) {
             case "set" -> tables.getConfig().set(text.split("=", 2)[0], text.split("=", 2)[1]);
-            case "reset" -> tables.getConfig().getConfiguration().removeKey(text);
             case "run" -> tables.executeSql(text).await();
             case "rows" -> {
                 try (var rows = tables.executeSql(text).collect()) {

@@ -67,8 +67,9 @@ class ExactlyOnce:
     def run(self, kills):
         count = RATE * (kills * SECONDS_A_KILL + 5)
         self.input()
-        with self.session.settings(SETTINGS):
-            jobs = [self.output(strategy) for strategy in STRATEGIES]
+        for setting in SETTINGS.items():
+            self.session.set(*setting)
+        jobs = [self.output(strategy) for strategy in STRATEGIES]
         feeder = threading.Thread(target=self.feed, args=[count], daemon=True)
         feeder.start()
         self.kill(kills)

@@ -1,6 +1,5 @@
 """FlinkSession.java as Python sees it: statements in, rows out, each within a time."""
 
-import contextlib
 import json
 import os
 import queue
@@ -51,16 +50,9 @@ class Session:
                 return found
             found.append(answer)
 
-    @contextlib.contextmanager
-    def settings(self, wanted):
-        """Settings of Flink for the statements within."""
-        for key, value in wanted.items():
-            self.tell("set", f"{key}={value}")
-        try:
-            yield
-        finally:
-            for key in wanted:
-                self.tell("reset", key)
+    def set(self, key, value):
+        """For all jobs that follow: Flink has no way back to a default."""
+        self.tell("set", f"{key}={value}")
 
     def run(self, statement):
         self.tell("run", statement)
