@@ -18,7 +18,7 @@ suite node/run.sh
 suite tools/run.sh
 suite streams/run.sh --kills 20
 suite connect/run.sh --eos 1
-suite flink/run.sh
+suite flink/run.sh --kills 12
 suite rust/run.sh
 suite java-share/run.sh
 suite history/run.sh --kills 100

@@ -1,10 +1,8 @@
 """FlinkSession.java as Python sees it: statements in, rows out, each within a time."""
 
-import contextlib
 import json
 import os
 import queue
-import re
 import subprocess
 import threading
 
@@ -52,16 +50,9 @@ class Session:
                 return found
             found.append(answer)
 
-    @contextlib.contextmanager
-    def settings(self, wanted):
-        """Settings of Flink for the statements within."""
-        for key, value in wanted.items():
-            self.tell("set", f"{key}={value}")
-        try:
-            yield
-        finally:
-            for key in wanted:
-                self.tell("reset", key)
+    def set(self, key, value):
+        """For all jobs that follow: Flink has no way back to a default."""
+        self.tell("set", f"{key}={value}")
 
     def run(self, statement):
         self.tell("run", statement)
@@ -85,7 +76,11 @@ class Session:
 
     def restarts(self):
         """How often a job went into its restart strategy."""
-        return len(re.findall(r"switched from state RUNNING to RESTARTING", self.log()))
+        return self.log().count("switched from state RUNNING to RESTARTING")
+
+    def replaced(self):
+        """How often a task manager was lost and another started."""
+        return self.log().count("a task manager is replaced")
 
     def log(self):
         return self.path.read_text("utf-8", "replace")
