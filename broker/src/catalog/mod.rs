@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::catalog::defaults::Defaults;
 use crate::catalog::error::{CatalogError, OpenError};
 use crate::catalog::file::{SavedTopic, SavedTopics, decode, encode};
-use crate::catalog::names::{FILE, INTERNAL, check_count, check_name};
+use crate::catalog::names::{FILE, INTERNAL, check_count, check_name, internal_policy};
 use crate::catalog::opening::{begin, open_topic, set_strays_aside};
 use crate::config::Config;
 use crate::config::topic::TopicConfig;
@@ -29,8 +29,6 @@ use crate::log::dir::LogDir;
 use crate::log::meta::encode_id;
 use crate::metrics::{Metrics, TopicMetrics};
 use crate::partition::Partition;
-
-const CLEANUP_POLICY: &str = "cleanup.policy";
 
 /// One topic as it is now; a change makes a new one.
 #[derive(Debug)]
@@ -122,7 +120,6 @@ impl Topics {
 #[derive(Debug)]
 pub struct Catalog {
     logs: Arc<LogDir>,
-    config: Arc<Config>,
     metrics: Arc<Metrics>,
     defaults: Defaults,
     topics: RwLock<Arc<Topics>>,
@@ -141,14 +138,14 @@ impl Catalog {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => begin(&logs)?,
             Err(error) => return Err(error.into()),
         };
-        let defaults = Defaults::open(&logs, config.clone())?;
+        let defaults = Defaults::open(&logs, config)?;
         let mut topics = Topics::default();
         set_strays_aside(&logs, &saved)?;
         for saved in saved.topics {
             topics.put(Arc::new(open_topic(saved, &logs, &defaults.holding(), &metrics)?));
         }
         let topics = RwLock::new(Arc::new(topics));
-        Ok(Self { logs, config, metrics, defaults, topics, changes: Mutex::new(()) })
+        Ok(Self { logs, metrics, defaults, topics, changes: Mutex::new(()) })
     }
 
     /// All topics as they are now.
@@ -187,29 +184,29 @@ impl Catalog {
         self.create_checked(&changes, name, partition_count, config)
     }
 
-    /// The internal topic of that name, made now if there is none. One that is there takes over the
-    /// cleanup policy: those of an older program may not have been compacted.
+    /// The internal topic of that name, made now if there is none. Nothing of it is deleted by age or
+    /// size.
     pub fn internal(
         &self,
         name: &str,
         partition_count: i32,
-        overrides: BTreeMap<String, String>,
+        segment_bytes: i32,
     ) -> Result<Arc<Topic>, CatalogError> {
-        let policy = overrides.get(CLEANUP_POLICY).cloned();
-        let is_so = |topic: &Topic| topic.config.overrides.get(CLEANUP_POLICY) == policy.as_ref();
-        if let Some(topic) = self.topic(name).filter(|topic| is_so(topic)) {
+        if let Some(topic) = self.topic(name) {
             return Ok(topic);
         }
         let changes = self.lock();
         if let Some(topic) = self.topic(name) {
-            if is_so(&topic) {
-                return Ok(topic);
-            }
-            let mut overrides = topic.config.overrides.clone();
-            overrides.extend(policy.map(|policy| (CLEANUP_POLICY.to_owned(), policy)));
-            return self.replace_config(&changes, &topic, overrides);
+            return Ok(topic);
         }
         self.check_name_and_count(name, partition_count)?;
+        let overrides = [
+            ("retention.ms", "-1".to_owned()),
+            ("retention.bytes", "-1".to_owned()),
+            ("segment.bytes", segment_bytes.to_string()),
+        ];
+        let overrides = overrides.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let overrides = overrides.chain(internal_policy(name)).collect();
         let config =
             TopicConfig::parse(name, overrides, &self.defaults()).map_err(CatalogError::Config)?;
         self.create_checked(&changes, name, partition_count, config)
@@ -219,7 +216,7 @@ impl Catalog {
     pub fn delete(&self, name: &str) -> Result<Arc<Topic>, CatalogError> {
         let changes = self.lock();
         let mut topics = Topics::clone(&self.topics());
-        if !self.config.delete_topic_enable {
+        if !self.defaults().delete_topic_enable {
             return Err(CatalogError::DeletionDisabled);
         }
         let topic = topics.take(name).ok_or(CatalogError::Unknown)?;
@@ -292,24 +289,14 @@ impl Catalog {
         if topic.is_internal {
             return Err(CatalogError::Forbidden(format!("{name} belongs to the broker")));
         }
-        self.replace_config(&changes, &topic, config.overrides).map(drop)
-    }
-
-    fn replace_config(
-        &self,
-        changes: &MutexGuard<'_, ()>,
-        topic: &Topic,
-        overrides: BTreeMap<String, String>,
-    ) -> Result<Arc<Topic>, CatalogError> {
-        let config = TopicConfig::parse(&topic.name, overrides, &self.defaults());
-        let changed = Arc::new(topic.with_config(config.map_err(CatalogError::Config)?));
+        let changed = Arc::new(topic.with_config(config));
         let mut topics = Topics::clone(&self.topics());
         topics.put(changed.clone());
-        self.publish(changes, topics)?;
+        self.publish(&changes, topics)?;
         for partition in &changed.partitions {
             partition.set_config(changed.config.log.clone());
         }
-        Ok(changed)
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

@@ -12,7 +12,16 @@ pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 pub const TRANSACTION_STATE: &str = "__transaction_state";
 /// The topics that belong to the broker.
 pub const INTERNAL: &[&str] = &[CONSUMER_OFFSETS, TRANSACTION_STATE, "__share_group_state"];
+/// Those of them of which only the newest record of each key counts.
+const COMPACTED: &[&str] = &[CONSUMER_OFFSETS, TRANSACTION_STATE];
 const NAME_BYTES_MAX: usize = 249;
+
+/// What holds for an internal topic whenever it was made: the log cleaner looks after those that are
+/// compacted, and an older program did that in another way.
+pub fn internal_policy(name: &str) -> Option<(String, String)> {
+    let is_compacted = COMPACTED.contains(&name);
+    is_compacted.then(|| ("cleanup.policy".to_owned(), "compact".to_owned()))
+}
 
 /// Bounds of the number of partitions.
 pub fn check_count(count: i32) -> Result<(), String> {

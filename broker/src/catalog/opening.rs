@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::catalog::Topic;
 use crate::catalog::error::OpenError;
 use crate::catalog::file::{SavedTopic, SavedTopics, encode};
-use crate::catalog::names::{FILE, INTERNAL};
+use crate::catalog::names::{FILE, INTERNAL, internal_policy};
 use crate::config::Config;
 use crate::config::topic::TopicConfig;
 use crate::log::dir::LogDir;
@@ -73,7 +73,8 @@ pub(super) fn open_topic(
     config: &Config,
     metrics: &Metrics,
 ) -> Result<Topic, OpenError> {
-    let SavedTopic { name, id, partitions: count, configs } = saved;
+    let SavedTopic { name, id, partitions: count, mut configs } = saved;
+    configs.extend(internal_policy(&name));
     let id = decode_id(&id)
         .ok_or_else(|| OpenError::Damaged(format!("topic {name} has the id {id:?}")))?;
     let topic_config = TopicConfig::parse(&name, configs, config)

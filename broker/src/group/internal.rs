@@ -43,14 +43,8 @@ pub struct Appending {
 /// # Errors
 /// When it cannot be made.
 pub fn internal_topic(catalog: &Catalog, config: &Config) -> Result<Arc<Topic>, CatalogError> {
-    let overrides = [
-        ("cleanup.policy", "compact".to_owned()),
-        ("retention.ms", "-1".to_owned()),
-        ("retention.bytes", "-1".to_owned()),
-        ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
-    ];
-    let overrides = overrides.into_iter().map(|(name, value)| (name.to_owned(), value));
-    catalog.internal(CONSUMER_OFFSETS, config.offsets_topic_num_partitions, overrides.collect())
+    let count = config.offsets_topic_num_partitions;
+    catalog.internal(CONSUMER_OFFSETS, count, config.offsets_topic_segment_bytes)
 }
 
 /// Appends records of one group, all in one batch.

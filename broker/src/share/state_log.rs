@@ -99,14 +99,9 @@ impl StateLog {
         if self.topic().is_some() {
             return Ok(());
         }
-        let overrides = [
-            ("retention.ms", "-1".to_owned()),
-            ("retention.bytes", "-1".to_owned()),
-            ("segment.bytes", config.share_state_topic_segment_bytes.to_string()),
-        ];
-        let overrides = overrides.map(|(name, value)| (name.to_owned(), value)).into();
         let count = config.share_state_topic_num_partitions;
-        let topic = catalog.internal(SHARE_GROUP_STATE, count, overrides)?;
+        let topic =
+            catalog.internal(SHARE_GROUP_STATE, count, config.share_state_topic_segment_bytes)?;
         *self.topic.write().unwrap_or_else(PoisonError::into_inner) = Some(topic);
         Ok(())
     }

@@ -148,16 +148,9 @@ impl Transactions {
     }
 
     fn topic(&self) -> Result<Arc<Topic>, CatalogError> {
-        let segment_bytes = self.config.transaction_state_log_segment_bytes.to_string();
-        let overrides = [
-            ("cleanup.policy", "compact".to_owned()),
-            ("retention.ms", "-1".to_owned()),
-            ("retention.bytes", "-1".to_owned()),
-            ("segment.bytes", segment_bytes),
-        ];
-        let overrides = overrides.into_iter().map(|(name, value)| (name.to_owned(), value));
         let count = self.config.transaction_state_log_num_partitions;
-        self.catalog.internal(TRANSACTION_STATE, count, overrides.collect())
+        let segment_bytes = self.config.transaction_state_log_segment_bytes;
+        self.catalog.internal(TRANSACTION_STATE, count, segment_bytes)
     }
 
     fn entry_for(&self, id: &str, fresh_id: i64, timeout_ms: i32) -> Result<Entry, ResponseError> {

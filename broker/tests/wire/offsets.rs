@@ -3,6 +3,7 @@
 use kafka_protocol::error::ResponseError::{
     GroupIdNotFound, IllegalGeneration, OffsetMetadataTooLarge, UnknownTopicOrPartition,
 };
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -10,9 +11,10 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic,
 };
 use kafka_protocol::messages::{
-    DeleteTopicsRequest, DescribeLogDirsRequest, FindCoordinatorRequest, GroupId, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, TopicName,
+    DeleteTopicsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
+    GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, TopicName,
 };
+use weir_broker::catalog::file::{decode, encode};
 use weir_broker::start::RunningBroker;
 
 use crate::client::{Client, broker, code, config, text};
@@ -200,5 +202,35 @@ async fn the_topic_of_offsets_does_not_grow_for_ever_and_forgets_nothing() {
     let mut client = Client::of(&broker).await;
     assert_eq!(committed(&mut client, "t").await, (offset, 3, long));
     assert_eq!(committed(&mut client, "quiet").await, (3, 3, "early".to_owned()));
+    broker.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_offsets_that_an_older_program_has_made_is_compacted_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts");
+    let mut client = Client::of(&broker).await;
+    client.create("t", 1, &[]).await;
+    client.call(8, &commit("t", 0, 7, "m")).await;
+    broker.stop().await.expect("a clean stop");
+
+    // As it was saved before: without a policy of its own.
+    let path = folder.path().join("weir-catalog");
+    let mut saved = decode(&std::fs::read(&path).expect("it is there")).expect("a catalog");
+    let offsets = saved.topics.iter_mut().find(|topic| topic.name == "__consumer_offsets");
+    let policy = offsets.expect("it is saved").configs.remove("cleanup.policy");
+    assert_eq!(policy.as_deref(), Some("compact"));
+    std::fs::write(&path, encode(&saved)).expect("it can be written");
+
+    let broker = RunningBroker::start(config(folder.path())).await.expect("it starts again");
+    let mut client = Client::of(&broker).await;
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("__consumer_offsets"))
+        .with_configuration_keys(Some(vec![text("cleanup.policy")]));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let told = client.call(4, &request).await;
+    assert_eq!(told.results[0].configs[0].value.as_deref(), Some("compact"));
+    assert_eq!(committed(&mut client, "t").await, (7, 3, "m".to_owned()));
     broker.stop().await.expect("a clean stop");
 }
