@@ -19,6 +19,7 @@ pub mod config;
 pub mod connection;
 pub mod disk;
 pub mod fetch_session;
+pub mod framed;
 pub mod group;
 pub mod housekeeping;
 pub mod log;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::error::OpenError;
 use crate::catalog::names::{FILE, VERSION};
+use crate::framed::{self, Misread};
 
 /// All topics as they are saved.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -38,32 +39,16 @@ pub struct SavedTopic {
 /// The bytes of the file.
 pub fn encode(topics: &SavedTopics) -> Vec<u8> {
     let body = serde_json::to_string(topics).expect("strings and numbers can be written");
-    format!("{FILE} {VERSION} {:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into()
+    framed::encode(FILE, VERSION, &body)
 }
 
 /// Reads the bytes of the file.
 pub fn decode(bytes: &[u8]) -> Result<SavedTopics, OpenError> {
-    let damaged = |what: &str| OpenError::Damaged(what.to_owned());
-    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not a text"))?;
-    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("no first line"))?;
-    let body = body.strip_suffix('\n').ok_or_else(|| damaged("the end is missing"))?;
-    let mut words = head.split(' ');
-    if words.next() != Some(FILE) {
-        return Err(damaged("not a catalog"));
-    }
-    let found = words.next().and_then(|word| word.parse().ok());
-    let found: u32 = found.ok_or_else(|| damaged("no format number"))?;
-    if found > VERSION {
-        return Err(OpenError::Newer { found });
-    }
-    if found == 0 {
-        return Err(damaged("there is no format 0"));
-    }
-    let checksum = format!("{:08x}", crc32fast::hash(body.as_bytes()));
-    if words.next() != Some(&checksum) {
-        return Err(damaged("its checksum does not fit"));
-    }
-    serde_json::from_str(body).map_err(|error| damaged(&error.to_string()))
+    let body = framed::decode(FILE, VERSION, bytes).map_err(|misread| match misread {
+        Misread::Damaged(what) => OpenError::Damaged(what.to_owned()),
+        Misread::Newer(found) => OpenError::Newer { found },
+    })?;
+    serde_json::from_str(body).map_err(|error| OpenError::Damaged(error.to_string()))
 }
 
 #[cfg(test)]

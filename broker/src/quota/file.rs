@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::framed::{self, Misread};
 use crate::quota::book::{Alteration, Book};
 use crate::quota::entity::Entity;
 
 /// The file.
 pub const FILE: &str = "weir-client-quotas";
-const VERSION: &str = "1";
+const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,24 +40,15 @@ pub fn encode(book: &Book) -> Vec<u8> {
     });
     let saved: Vec<Saved> = saved.collect();
     let body = serde_json::to_string(&saved).expect("strings can be written");
-    format!("{FILE} {VERSION} {:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into_bytes()
+    framed::encode(FILE, VERSION, &body)
 }
 
 /// Reads the bytes of the file; the error says in a few words what is wrong with it.
 pub fn decode(bytes: &[u8]) -> Result<Book, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not a text")?;
-    let (head, body) = text.split_once('\n').ok_or("it has no first line")?;
-    let body = body.strip_suffix('\n').ok_or("its end is missing")?;
-    let words: Vec<&str> = head.split(' ').collect();
-    let [FILE, version, checksum] = words[..] else {
-        return Err("it does not hold quotas".into());
-    };
-    if checksum != format!("{:08x}", crc32fast::hash(body.as_bytes())) {
-        return Err("its checksum does not fit".into());
-    }
-    if version != VERSION {
-        return Err(format!("it has format {version}, and this program knows {VERSION}"));
-    }
+    let body = framed::decode(FILE, VERSION, bytes).map_err(|misread| match misread {
+        Misread::Damaged(what) => what.to_owned(),
+        Misread::Newer(found) => format!("format {found}, and this program knows {VERSION}"),
+    })?;
     let saved: Vec<Saved> = serde_json::from_str(body).map_err(|error| error.to_string())?;
     let mut book = Book::default();
     for Saved { entity, quotas } in saved {
