@@ -120,19 +120,8 @@ fn describe_topic(broker: &Broker, config: &TopicConfig) -> Vec<DescribeConfigsR
     let settings = config.describe(&broker.catalog.defaults()).into_iter();
     settings
         .map(|setting| {
-            let synonyms = setting.synonyms.into_iter().map(|(name, value, source)| {
-                DescribeConfigsSynonym::default()
-                    .with_name(text(name))
-                    .with_value(Some(text(value)))
-                    .with_source(source as i8)
-            });
-            DescribeConfigsResourceResult::default()
-                .with_name(text(setting.name))
-                .with_value(Some(text(setting.value)))
-                .with_config_source(setting.source as i8)
-                .with_config_type(setting.kind as i8)
-                .with_documentation(Some(text(setting.doc)))
-                .with_synonyms(synonyms.collect())
+            let value = Some(setting.value);
+            shown((setting.name, setting.kind, setting.doc), value, setting.synonyms)
         })
         .collect()
 }
@@ -143,7 +132,7 @@ fn describe_group(broker: &Broker, group: &str) -> Vec<DescribeConfigsResourceRe
     let settings = GROUP_SETTINGS.iter().map(|setting| {
         let own = set.get(setting.name).map(|own| (own.clone(), Source::Group));
         let default = || (setting.default)(&broker.config);
-        described(setting.name, own, default, setting.kind, setting.doc)
+        own_or_default((setting.name, setting.kind, setting.doc), own, default)
     });
     settings.collect()
 }
@@ -153,31 +142,20 @@ fn describe_subscription(broker: &Broker, name: &str) -> Vec<DescribeConfigsReso
     let set = broker.client_metrics.of(name);
     let settings = SUBSCRIPTION_SETTINGS.iter().map(|setting| {
         let own = set.get(setting.name).map(|own| (own.clone(), Source::ClientMetrics));
-        described(setting.name, own, || setting.default.to_owned(), setting.kind, setting.doc)
+        let default = || setting.default.to_owned();
+        own_or_default((setting.name, setting.kind, setting.doc), own, default)
     });
     settings.collect()
 }
 
 /// A setting with its own value and where that comes from, or with its default.
-fn described(
-    name: &str,
+fn own_or_default(
+    setting: (&'static str, Kind, &str),
     own: Option<(String, Source)>,
     default: impl FnOnce() -> String,
-    kind: Kind,
-    doc: &str,
 ) -> DescribeConfigsResourceResult {
     let (value, source) = own.unwrap_or_else(|| (default(), Source::Default));
-    let synonym = DescribeConfigsSynonym::default()
-        .with_name(text(name))
-        .with_value(Some(text(value.clone())))
-        .with_source(source as i8);
-    DescribeConfigsResourceResult::default()
-        .with_name(text(name))
-        .with_value(Some(text(value)))
-        .with_config_source(source as i8)
-        .with_config_type(kind as i8)
-        .with_documentation(Some(text(doc)))
-        .with_synonyms(vec![synonym])
+    shown(setting, Some(value.clone()), vec![(setting.0, value, source)])
 }
 
 fn describe_broker(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {
@@ -199,23 +177,30 @@ fn describe_all_brokers(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {
 }
 
 fn describe_setting(setting: &BrokerSetting, holding: &Config) -> DescribeConfigsResourceResult {
-    let layers =
-        holding.layers(setting.name).iter().map(|(source, value)| (*source, value.clone()));
-    let default = setting.default_value().map(|value| (Source::Default, value));
-    let all: Vec<_> = layers.chain(default).collect();
-    let source = all.first().map_or(Source::Default, |(source, _)| *source);
-    let synonyms = all.into_iter().map(|(source, value)| {
+    let about = (setting.name, setting.kind, setting.doc());
+    shown(about, setting.value(holding), setting.places(holding))
+        .with_read_only(!is_dynamic(setting.name))
+}
+
+/// A setting (its name, type and doc), the value that holds, and all places that give it one, the
+/// strongest first.
+fn shown(
+    (name, kind, doc): (&str, Kind, &str),
+    value: Option<String>,
+    places: Vec<(&'static str, String, Source)>,
+) -> DescribeConfigsResourceResult {
+    let source = places.first().map_or(Source::Default, |(_, _, source)| *source);
+    let synonyms = places.into_iter().map(|(name, value, source)| {
         DescribeConfigsSynonym::default()
-            .with_name(text(setting.name))
+            .with_name(text(name))
             .with_value(Some(text(value)))
             .with_source(source as i8)
     });
     DescribeConfigsResourceResult::default()
-        .with_name(text(setting.name))
-        .with_value(setting.value(holding).map(text))
-        .with_read_only(!is_dynamic(setting.name))
+        .with_name(text(name))
+        .with_value(value.map(text))
         .with_config_source(source as i8)
-        .with_config_type(setting.kind as i8)
-        .with_documentation(Some(text(setting.doc())))
+        .with_config_type(kind as i8)
+        .with_documentation(Some(text(doc)))
         .with_synonyms(synonyms.collect())
 }

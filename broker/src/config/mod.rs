@@ -35,6 +35,7 @@ pub struct BrokerSetting {
     doc: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,
     show: fn(&Config) -> Option<String>,
+    default: fn() -> Option<String>,
 }
 
 impl BrokerSetting {
@@ -43,9 +44,12 @@ impl BrokerSetting {
         self.doc.trim_start()
     }
 
-    /// The value that holds when nobody sets it.
-    pub fn default_value(&self) -> Option<String> {
-        (self.show)(&Config::default())
+    /// All places that give it a value, the strongest first; none when it has no value at all.
+    pub fn places(&self, config: &Config) -> Vec<(&'static str, String, Source)> {
+        let layers = config.layers(self.name).iter();
+        let given = layers.map(|(source, value)| (self.name, value.clone(), *source));
+        let default = (self.default)().map(|value| (self.name, value, Source::Default));
+        given.chain(default).collect()
     }
 
     /// The value that holds under `config`.
@@ -81,6 +85,7 @@ macro_rules! settings {
                 Ok(())
             },
             show: |config| config.$field.show(),
+            default: || <$type as SettingValue>::show(&$default),
         }),+];
     };
 }

@@ -299,16 +299,10 @@ pub struct Described {
     pub synonyms: Vec<(&'static str, String, Source)>,
 }
 
-/// The places that give a value to a broker setting behind a topic's, the strongest first; none
-/// when it has no value at all.
+/// The places that give a value to a broker setting behind a topic's.
 fn broker_synonyms(name: &str, broker: &Config) -> Vec<(&'static str, String, Source)> {
-    let Some(setting) = BROKER_SETTINGS.iter().find(|setting| setting.name == name) else {
-        return Vec::new();
-    };
-    let layers = broker.layers(name).iter();
-    let given = layers.map(|(source, value)| (setting.name, value.clone(), *source));
-    let default = setting.default_value().map(|value| (setting.name, value, Source::Default));
-    given.chain(default).collect()
+    let setting = BROKER_SETTINGS.iter().find(|setting| setting.name == name);
+    setting.map_or_else(Vec::new, |setting| setting.places(broker))
 }
 
 /// Whether a broker setting may be changed while the broker runs: those are the defaults of topics,
