@@ -35,7 +35,6 @@ use crate::log::Appended;
 use crate::log::error::AppendError;
 use crate::partition::Partition;
 use crate::producers::Start;
-use crate::transaction::coordinator::durable;
 
 /// From here on a batch's failure comes with words.
 const MESSAGE_FROM: i16 = 8;
@@ -68,7 +67,7 @@ pub fn begin(broker: &Arc<Broker>, header: RequestHeader, body: Bytes) -> Result
         Joining::Waits(appending) => {
             let broker = broker.clone();
             Begun::Blocking(Box::pin(async move {
-                let joined = durable(&appending).await;
+                let joined = appending.durable().await;
                 match append_all(&broker, header, request, joined) {
                     Begun::Done(reply) => reply,
                     Begun::Overlapping(pending)

@@ -134,8 +134,7 @@ async fn commit(
         tracing::error!(%error, "offsets of a transaction cannot be written");
         ResponseError::CoordinatorNotAvailable
     })?;
-    let durable = appending.partition.durable(appending.next_offset).await;
-    durable.map_err(|_| ResponseError::CoordinatorNotAvailable)
+    appending.durable().await
 }
 
 /// What a client of that version is told, in place of what the coordinator says.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
 use weir_protocol::records::Offset;
 use weir_protocol::records::batch::{RecordBatch, batches};
 use weir_protocol::records::builder::BatchBuilder;
@@ -36,6 +37,17 @@ pub struct Appending {
     pub base_offset: Offset,
     /// The offset after the last.
     pub next_offset: Offset,
+}
+
+impl Appending {
+    /// Waits until they are durable.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE when they can no longer become so.
+    pub async fn durable(&self) -> Result<(), ResponseError> {
+        let durable = self.partition.durable(self.next_offset).await;
+        durable.map_err(|_| ResponseError::CoordinatorNotAvailable)
+    }
 }
 
 /// The internal topic, made if there is none. Blocks.

@@ -120,7 +120,7 @@ impl Transactions {
         };
         match init {
             Init::Ready(producer_id, epoch) => {
-                durable(&appending).await?;
+                appending.durable().await?;
                 Ok((producer_id, epoch))
             }
             Init::AbortFirst => {
@@ -184,7 +184,7 @@ impl Transactions {
         places: Vec<Place>,
     ) -> Result<(), ResponseError> {
         match self.join(id, producer, places)? {
-            Some(appending) => durable(&appending).await,
+            Some(appending) => appending.durable().await,
             None => Ok(()),
         }
     }
@@ -295,13 +295,4 @@ impl Transactions {
         let transaction = lock(&entry).transaction.clone();
         Some(transaction)
     }
-}
-
-/// Waits until a record is durable.
-///
-/// # Errors
-/// COORDINATOR_NOT_AVAILABLE when it can no longer become so.
-pub async fn durable(appending: &Appending) -> Result<(), ResponseError> {
-    let durable = appending.partition.durable(appending.next_offset).await;
-    durable.map_err(|_| ResponseError::CoordinatorNotAvailable)
 }

@@ -20,7 +20,7 @@ use crate::catalog::names::CONSUMER_OFFSETS;
 use crate::group::internal::Appending;
 use crate::log::error::AppendError;
 use crate::partition::Partition;
-use crate::transaction::coordinator::{Entry, Transactions, durable, lock};
+use crate::transaction::coordinator::{Entry, Transactions, lock};
 use crate::transaction::state::{Place, State};
 
 /// How long is waited before a marker is tried again that a partition did not take.
@@ -85,7 +85,7 @@ impl Transactions {
         entry: Entry,
         decision: Appending,
     ) -> Result<(i64, i16), ResponseError> {
-        durable(&decision).await?;
+        decision.durable().await?;
         let decided = lock(&entry).transaction.clone();
         let producer = (decided.producer_id, decided.epoch);
         let State::Preparing(marker) = decided.state else { return Ok(producer) };

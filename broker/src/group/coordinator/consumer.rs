@@ -16,7 +16,7 @@ use crate::group::consumer::group::{ConsumerGroup, GroupState};
 use crate::group::consumer::heartbeat::{Answer, Heartbeat, Refused, Rules};
 use crate::group::consumer::records::Record;
 use crate::group::consumer::topics::{Shape, TopicPartition, Topics};
-use crate::group::coordinator::{Groups, Inner, Written};
+use crate::group::coordinator::{Groups, Inner};
 use crate::group::internal::{Appending, KeyValue};
 
 /// The groups of this kind, and the topics as they see them.
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     /// What the log did not take yet.
     pub(super) unsaved: Vec<KeyValue>,
     /// Up to where the log must be durable before anybody is answered.
-    pub(super) written: Option<Written>,
+    pub(super) written: Option<Appending>,
     /// Its place in [`Inner::due`].
     due_ms: Option<i64>,
     /// Since when it has no members, by the clock on the wall.
@@ -137,10 +137,9 @@ impl Groups {
             let refused = |error| refuse(error, "the group cannot be stored");
             (answer, interval_ms, written.map_err(refused)?)
         };
-        if let Some((partition, next_offset)) = written {
-            let durable = partition.durable(next_offset).await;
-            let error = ResponseError::CoordinatorNotAvailable;
-            durable.map_err(|_| refuse(error, "the group cannot be stored"))?;
+        if let Some(written) = written {
+            let durable = written.durable().await;
+            durable.map_err(|error| refuse(error, "the group cannot be stored"))?;
         }
         Ok((answer, interval_ms))
     }
@@ -171,7 +170,7 @@ impl Groups {
         inner: &mut Inner,
         name: &str,
         records: &[Record],
-    ) -> Result<Option<Written>, ResponseError> {
+    ) -> Result<Option<Appending>, ResponseError> {
         let entry = inner.consumers.groups.get_mut(name).expect("only groups that are there write");
         if entry.group.state() == GroupState::Empty && !records.is_empty() {
             entry.empty_since_ms = self.clock.now_ms();
@@ -180,9 +179,8 @@ impl Groups {
         self.schedule_consumer(inner, name);
         let entry = inner.consumers.groups.get_mut(name).expect("it was found above");
         if !entry.unsaved.is_empty() {
-            let Appending { partition, next_offset, .. } = self.append(name, &entry.unsaved)?;
+            entry.written = Some(self.append(name, &entry.unsaved)?);
             entry.unsaved.clear();
-            entry.written = Some((partition, next_offset));
         }
         Ok(entry.written.clone())
     }
@@ -193,7 +191,7 @@ impl Groups {
         inner: &mut Inner,
         name: &str,
         records: &[Record],
-    ) -> Result<Option<Written>, ResponseError> {
+    ) -> Result<Option<Appending>, ResponseError> {
         let entry = inner.consumers.groups.get_mut(name).expect("only groups that are there write");
         if !entry.group.is_classic_without("") {
             return self.save(inner, name, records);
@@ -307,9 +305,8 @@ impl Groups {
             self.drop_consumer(&mut inner, name);
             written
         };
-        if let Some((partition, next_offset)) = written {
-            let durable = partition.durable(next_offset).await;
-            durable.map_err(|_| ResponseError::CoordinatorNotAvailable)?;
+        if let Some(written) = written {
+            written.durable().await?;
         }
         Ok(true)
     }

@@ -10,25 +10,27 @@ use kafka_protocol::error::ResponseError;
 use tokio::sync::oneshot::Receiver;
 
 use crate::group::classic::{ClassicGroup, JoinAnswer, JoinRequest, SyncAnswer, SyncRequest};
-use crate::group::coordinator::{Committer, Entry, Groups, Inner, Written};
+use crate::group::coordinator::{Committer, Entry, Groups, Inner};
+use crate::group::internal::Appending;
 
 /// An answer, or where it will come.
 pub(super) enum Answering<A> {
-    Now(A, Option<Written>),
+    Now(A, Option<Appending>),
     Later(Receiver<A>),
 }
 
 impl<A> Answering<A> {
     /// The answer when it may be given.
     async fn wait(self, refuse: impl Fn(ResponseError) -> A) -> A {
-        let unavailable = || refuse(ResponseError::CoordinatorNotAvailable);
         match self {
-            Answering::Later(answer) => answer.await.unwrap_or_else(|_| unavailable()),
-            Answering::Now(answer, None) => answer,
-            Answering::Now(answer, Some((partition, next_offset))) => {
-                let durable = partition.durable(next_offset).await;
-                durable.map_or_else(|_| unavailable(), |()| answer)
+            Answering::Later(answer) => {
+                answer.await.unwrap_or_else(|_| refuse(ResponseError::CoordinatorNotAvailable))
             }
+            Answering::Now(answer, None) => answer,
+            Answering::Now(answer, Some(written)) => match written.durable().await {
+                Ok(()) => answer,
+                Err(error) => refuse(error),
+            },
         }
     }
 }

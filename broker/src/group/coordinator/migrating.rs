@@ -14,9 +14,10 @@ use crate::group::consumer::member::JOIN_EPOCH;
 use crate::group::consumer::topics::Topics;
 use crate::group::coordinator::consumer::{self, Consumers};
 use crate::group::coordinator::members::Answering;
-use crate::group::coordinator::{Entry, Groups, Inner, Written};
+use crate::group::coordinator::{Entry, Groups, Inner};
+use crate::group::group_records;
+use crate::group::internal::Appending;
 use crate::group::migration::{Policy, downgrade, upgrade};
-use crate::group::{group_records, internal};
 
 impl Groups {
     /// What a member of the consumer protocol comes to when there is no consumer group of that name:
@@ -83,7 +84,7 @@ impl Groups {
 
     /// Makes a consumer group a classic one if it may be one: none but classic members are left.
     /// What it has not saved is saved with that. `None`: it stays what it is.
-    pub(super) fn downgrade(&self, inner: &mut Inner, name: &str) -> Option<Written> {
+    pub(super) fn downgrade(&self, inner: &mut Inner, name: &str) -> Option<Appending> {
         if !self.policy.may_downgrade() {
             return None;
         }
@@ -96,14 +97,14 @@ impl Groups {
         let value = group_records::encode(&group, state_since_ms);
         lines.push((group_records::encode_key(name), Some(value)));
         // What hinders it is logged; the consumer group works on with classic members only.
-        let internal::Appending { partition, next_offset, .. } = self.append(name, &lines).ok()?;
+        let written = self.append(name, &lines).ok()?;
         let members = group.members().len();
         tracing::info!(group = name, members, "a consumer group becomes a classic group");
         self.drop_consumer(inner, name);
         let entry = Entry { group, state_since_ms, due_ms: None, is_stored: true };
         inner.groups.insert(name.to_owned(), entry);
         self.schedule(inner, name);
-        Some((partition, next_offset))
+        Some(written)
     }
 
     /// The topics, for who asks for a consumer group. `None`: there is none of that name.
@@ -121,8 +122,8 @@ impl Groups {
     ) -> Option<Answering<JoinAnswer>> {
         let refuse = |error| Box::new(JoinAnswer::refused(error, request.member_id.as_str()));
         match self.make_way(inner, name, request).map_err(refuse) {
-            Ok(Some(())) => {}
-            Ok(None) => return None,
+            Ok(true) => {}
+            Ok(false) => return None,
             Err(refused) => return Some(Answering::Now(*refused, None)),
         }
         let topics = inner.consumers.look(&self.catalog);
@@ -143,37 +144,37 @@ impl Groups {
     }
 
     /// Before a classic member joins: a consumer group without members goes, and one that would have
-    /// none but classic members becomes a classic group first. `None`: there is no consumer group of
-    /// that name, or no longer one.
+    /// none but classic members becomes a classic group first. Whether there is a consumer group of
+    /// that name still.
     fn make_way(
         &self,
         inner: &mut Inner,
         name: &str,
         request: &JoinRequest,
-    ) -> Result<Option<()>, ResponseError> {
-        let Some(topics) = self.topics_for(inner, name) else { return Ok(None) };
+    ) -> Result<bool, ResponseError> {
+        let Some(topics) = self.topics_for(inner, name) else { return Ok(false) };
         let Consumers { groups, rules, .. } = &mut inner.consumers;
-        let Some(entry) = groups.get_mut(name) else { return Ok(None) };
+        let Some(entry) = groups.get_mut(name) else { return Ok(false) };
         if entry.group.members().is_empty() {
-            return self.yield_to_classic(inner, name).map(|()| None);
+            return self.yield_to_classic(inner, name).map(|()| false);
         }
         if self.policy == Policy::Disabled && !entry.group.is_guest(request) {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
         // Whoever is refused changes nothing.
-        let Ok(admission) = entry.group.admit_classic(request, rules) else { return Ok(Some(())) };
+        let Ok(admission) = entry.group.admit_classic(request, rules) else { return Ok(true) };
         let successor_of = admission.successor_of();
         if !self.policy.may_downgrade() || !entry.group.is_classic_without(successor_of) {
-            return Ok(Some(()));
+            return Ok(true);
         }
         if entry.group.members().get(successor_of).is_some_and(|member| !member.is_classic()) {
             let records = entry.group.dismiss(successor_of.to_owned(), &topics);
             entry.unsaved.extend(records.iter().map(|record| record.encode(name)));
         }
         if entry.group.members().is_empty() {
-            return self.yield_to_classic(inner, name).map(|()| None);
+            return self.yield_to_classic(inner, name).map(|()| false);
         }
-        Ok(if self.downgrade(inner, name).is_some() { None } else { Some(()) })
+        Ok(self.downgrade(inner, name).is_none())
     }
 
     /// A classic member of a consumer group asks what it owns. `None`: there is no such group.

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use weir_protocol::records::Offset;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -27,7 +26,6 @@ use crate::group::classic::{ClassicGroup, Effect, JoinAnswer, Rules, State, Sync
 use crate::group::coordinator::consumer::Consumers;
 use crate::group::group_records::StoredGroup;
 use crate::group::migration::Policy;
-use crate::partition::Partition;
 
 /// Who commits offsets, as the request says.
 #[derive(Copy, Clone, Debug)]
@@ -41,9 +39,6 @@ pub struct Committer<'a> {
     /// Whether the commit is part of a transaction.
     pub is_transactional: bool,
 }
-
-/// Up to where a log must be durable before what was appended to it counts.
-type Written = (Arc<Partition>, Offset);
 
 /// A group as others may see it.
 #[derive(Clone, Debug)]

@@ -22,23 +22,17 @@ impl Groups {
             if !entry.group.is_idle() {
                 return Err(ResponseError::NonEmptyGroup);
             }
-            let is_stored = entry.is_stored;
-            let due = entry.due_ms.map(|due_ms| (due_ms, group.to_owned()));
-            let appending = if is_stored {
+            let appending = if entry.is_stored {
                 let tombstone = (group_records::encode_key(group), None);
                 Some(self.append(group, &[tombstone])?)
             } else {
                 None
             };
-            if let Some(due) = due {
-                inner.due.remove(&due);
-            }
-            inner.groups.remove(group);
+            inner.take_out(group);
             appending
         };
         if let Some(appending) = appending {
-            let durable = appending.partition.durable(appending.next_offset).await;
-            durable.map_err(|_| ResponseError::CoordinatorNotAvailable)?;
+            appending.durable().await?;
         }
         Ok(true)
     }
@@ -62,10 +56,7 @@ impl Groups {
         // Not awaited here: the lock is held.
         tokio::spawn(async move {
             let error = match appended {
-                Ok(Appending { partition, next_offset, .. }) => {
-                    let durable = partition.durable(next_offset).await;
-                    durable.err().map(|_| ResponseError::CoordinatorNotAvailable)
-                }
+                Ok(appending) => appending.durable().await.err(),
                 Err(error) => Some(error),
             };
             groups.stored(&name, generation, error);
