@@ -65,16 +65,16 @@ pub enum Refusal {
     Config(String),
 }
 
-/// The setting of that name.
-pub fn setting(name: &str) -> Option<&'static SubscriptionSetting> {
-    SUBSCRIPTION_SETTINGS.iter().find(|setting| setting.name == name)
+/// The setting of that name; the error is one line for the client.
+pub fn setting(name: &str) -> Result<&'static SubscriptionSetting, String> {
+    let found = SUBSCRIPTION_SETTINGS.iter().find(|setting| setting.name == name);
+    found.ok_or_else(|| format!("{name} is no setting of a client metrics subscription."))
 }
 
 /// Whether a subscription can be so.
 pub fn check(set: &Settings) -> Result<(), Refusal> {
     for (name, value) in set {
-        match name.as_str() {
-            "metrics" => {}
+        match setting(name).map_err(Refusal::Request)?.name {
             "interval.ms" => {
                 let interval_ms: Option<i32> = value.parse().ok();
                 if !interval_ms.is_some_and(|ms| (100..=3_600_000).contains(&ms)) {
@@ -83,11 +83,8 @@ pub fn check(set: &Settings) -> Result<(), Refusal> {
                 }
             }
             "match" => list(value).try_for_each(check_pattern)?,
-            _ => {
-                return Err(Refusal::Request(format!(
-                    "{name} is no setting of a client metrics subscription."
-                )));
-            }
+            // Any words are prefixes of metrics.
+            _ => {}
         }
     }
     Ok(())

@@ -26,8 +26,7 @@ pub fn answer(
     client_id: &str,
     version: i16,
 ) -> (CreatePartitionsResponse, u32) {
-    let is_strict = version >= STRICT_FROM;
-    let strictness = if is_strict { Strictness::Strict } else { Strictness::Permissive };
+    let strictness = Strictness::of(version, STRICT_FROM);
     let mut permits = broker.quotas.mutations(client_id, strictness);
     let doubled = doubled(request.topics.iter().map(|topic| topic.name.as_str()));
     let results = request.topics.iter().map(|asked| {

@@ -36,8 +36,7 @@ pub fn answer(
     if partitions_asked(broker, request) > PARTITIONS_PER_REQUEST_MAX {
         return (refuse_all(request, version), 0);
     }
-    let is_strict = version >= STRICT_FROM;
-    let strictness = if is_strict { Strictness::Strict } else { Strictness::Permissive };
+    let strictness = Strictness::of(version, STRICT_FROM);
     let mut permits = broker.quotas.mutations(client_id, strictness);
     let doubled = doubled(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut told = HashSet::new();

@@ -69,8 +69,7 @@ fn delete_all(
     client_id: &str,
     version: i16,
 ) -> (DeleteTopicsResponse, u32) {
-    let is_strict = version >= STRICT_FROM;
-    let strictness = if is_strict { Strictness::Strict } else { Strictness::Permissive };
+    let strictness = Strictness::of(version, STRICT_FROM);
     let permits = &mut broker.quotas.mutations(client_id, strictness);
     let mut responses = Vec::new();
     if version >= 6 {

@@ -112,16 +112,7 @@ fn alter_group(
         }
         Ok(())
     });
-    told(
-        name,
-        changed.map_err(|error| match error {
-            SettingsError::Refused(why) => {
-                SettingsError::Refused((ResponseError::InvalidConfig, why))
-            }
-            SettingsError::TooMany => SettingsError::TooMany,
-            SettingsError::Storage(error) => SettingsError::Storage(error),
-        }),
-    )
+    told(name, changed, |why| (ResponseError::InvalidConfig, why))
 }
 
 fn alter_subscription(
@@ -144,12 +135,16 @@ fn alter_subscription(
             client_metrics::Refusal::Config(why) => (ResponseError::InvalidConfig, why),
         })
     });
-    told(name, changed)
+    told(name, changed, |failure| failure)
 }
 
-fn told(name: &str, changed: Result<(), SettingsError<Failure>>) -> Result<(), Failure> {
+fn told<E>(
+    name: &str,
+    changed: Result<(), SettingsError<E>>,
+    refused: impl FnOnce(E) -> Failure,
+) -> Result<(), Failure> {
     changed.map_err(|error| match error {
-        SettingsError::Refused(failure) => failure,
+        SettingsError::Refused(why) => refused(why),
         SettingsError::TooMany => (ResponseError::InvalidConfig, error.to_string()),
         SettingsError::Storage(error) => {
             tracing::error!(name, %error, "settings cannot be written");
@@ -177,7 +172,7 @@ fn of_broker(name: &str, holding: &Config) -> Result<Known, String> {
 }
 
 fn of_subscription(name: &str) -> Result<Known, String> {
-    let setting = client_metrics::setting(name).ok_or_else(|| unknown(name))?;
+    let setting = client_metrics::setting(name)?;
     Ok(Known { is_list: setting.kind == Kind::List, default: Some(setting.default.to_owned()) })
 }
 

@@ -56,20 +56,16 @@ impl Charge {
         if !matches!(reply, Reply::Silence) {
             throttle_ms = throttle_ms.max(quotas.charge_time(&self.client_id, self.busy));
         }
-        match reply {
-            Reply::Answer(mut answer) => {
-                if throttle_ms > 0 {
-                    throttle::set(&mut answer, self.api_key, self.api_version, throttle_ms);
-                }
-                (Reply::Answer(answer), throttle_ms)
-            }
-            Reply::Throttled(mut answer, handler_ms) => {
-                let throttle_ms = throttle_ms.max(handler_ms);
-                throttle::set(&mut answer, self.api_key, self.api_version, throttle_ms);
-                (Reply::Answer(answer), throttle_ms)
-            }
-            reply => (reply, throttle_ms),
+        let (mut answer, handler_ms) = match reply {
+            Reply::Answer(answer) => (answer, 0),
+            Reply::Throttled(answer, handler_ms) => (answer, handler_ms),
+            reply => return (reply, throttle_ms),
+        };
+        let throttle_ms = throttle_ms.max(handler_ms);
+        if throttle_ms > 0 {
+            throttle::set(&mut answer, self.api_key, self.api_version, throttle_ms);
         }
+        (Reply::Answer(answer), throttle_ms)
     }
 }
 

@@ -232,6 +232,13 @@ pub enum Strictness {
     Permissive,
 }
 
+impl Strictness {
+    /// What a client of that version can be told; the error is known from `strict_from` on.
+    pub fn of(version: i16, strict_from: i16) -> Strictness {
+        if version >= strict_from { Strictness::Strict } else { Strictness::Permissive }
+    }
+}
+
 /// The permits of one request to create and delete partitions.
 #[derive(Debug)]
 pub struct Mutations<'a> {

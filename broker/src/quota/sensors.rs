@@ -92,8 +92,7 @@ impl Sensors {
             sensor.note_delay(delay_ms, now_ms);
             return Err(delay_ms);
         }
-        sensor.rate.record(permits, now_ms);
-        sensor.bucket.take(permits, limit, now_ms);
+        sensor.take(permits, limit, now_ms);
         Ok(())
     }
 
@@ -106,8 +105,7 @@ impl Sensors {
         now_ms: i64,
     ) -> i64 {
         let sensor = self.sensor(key, party, now_ms);
-        sensor.rate.record(permits, now_ms);
-        sensor.bucket.take(permits, limit, now_ms);
+        sensor.take(permits, limit, now_ms);
         let delay_ms = sensor.bucket.delay_ms(limit, now_ms).min(key.throttle_max_ms());
         sensor.note_delay(delay_ms, now_ms);
         delay_ms
@@ -158,6 +156,11 @@ impl Sensors {
 }
 
 impl Sensor {
+    fn take(&mut self, permits: f64, limit: f64, now_ms: i64) {
+        self.rate.record(permits, now_ms);
+        self.bucket.take(permits, limit, now_ms);
+    }
+
     fn note_delay(&mut self, delay_ms: i64, now_ms: i64) {
         if delay_ms > 0 {
             self.delayed_ms.record(delay_ms as f64, now_ms);
