@@ -1,7 +1,9 @@
 //! One connection to a broker: requests one after the other, or its two halves for a pipeline.
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,10 +11,14 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use weir_protocol::frame::FrameBuffer;
 
-use crate::BenchError;
+use crate::{BenchError, clock, topic};
 
 /// What we call ourselves.
 pub(crate) const CLIENT_ID: &str = "weir-bench";
+/// How long is waited before a coordinator is asked again.
+const RETRY: Duration = Duration::from_millis(1);
+/// How long a coordinator may say that it is not ready.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The largest answer that is taken.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -106,6 +112,39 @@ impl Connection {
         written.map_err(|source| io(&self.address, source))?;
         let answer = self.frames.next().await?;
         decode::<R>(answer, version, self.correlation_id)
+    }
+
+    /// Asks until the coordinator is ready: the answer, and how often it was not.
+    pub(crate) async fn call_until_ready<R: Request>(
+        &mut self,
+        request: &R,
+        version_max: i16,
+        error_of: impl Fn(&R::Response) -> i16,
+    ) -> Result<(R::Response, u64), BenchError> {
+        let deadline = clock::now() + PATIENCE;
+        let mut asked_again = 0;
+        loop {
+            let answer = self.call(request, version_max).await?;
+            let error = error_of(&answer);
+            if error == 0 {
+                return Ok((answer, asked_again));
+            }
+            let passes = matches!(
+                ResponseError::try_from_code(error),
+                Some(
+                    ResponseError::ConcurrentTransactions
+                        | ResponseError::CoordinatorNotAvailable
+                        | ResponseError::CoordinatorLoadInProgress
+                        | ResponseError::NotCoordinator
+                )
+            );
+            if !passes || clock::now() > deadline {
+                let name = topic::error_name(error);
+                return Err(BenchError::Server(format!("API {}: {name}", R::KEY)));
+            }
+            asked_again += 1;
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     /// The halves, for many requests in flight.

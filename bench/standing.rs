@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
@@ -32,9 +33,6 @@ const TOPIC_PARTITIONS: i32 = 100;
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const SESSION_MS: i32 = 45_000;
 const METADATA_REQUESTS: u32 = 20;
-
-const UNKNOWN_MEMBER: i16 = 79;
-const REBALANCE_IN_PROGRESS: i16 = 27;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Standing {
@@ -187,14 +185,7 @@ impl Member {
         let mut connection = Connection::open(&bootstrap).await?;
         let group = GroupId(StrBytes::from_string(group));
         let asked = FindCoordinatorRequest::default().with_key(group.0.clone());
-        let deadline = clock::now() + Duration::from_secs(60);
-        let found = loop {
-            let found = connection.call(&asked, 3).await?;
-            if found.error_code == 0 || clock::now() > deadline {
-                break found;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
+        let found = connection.call_until_ready(&asked, 3, |answer| answer.error_code).await?.0;
         let connection = Connection::open(&format!("{}:{}", found.host, found.port)).await?;
         let mut member = Member { connection, group, id: StrBytes::default(), generation: -1 };
         member.rejoin().await?;
@@ -215,7 +206,7 @@ impl Member {
                 .with_protocol_type(StrBytes::from_static_str("consumer"))
                 .with_protocols(vec![protocol]);
             let joined = self.connection.call(&asked, 7).await?;
-            if joined.error_code == UNKNOWN_MEMBER {
+            if joined.error_code == ResponseError::MemberIdRequired.code() {
                 self.id = joined.member_id;
                 continue;
             }
@@ -236,10 +227,8 @@ impl Member {
                 .with_protocol_type(Some(StrBytes::from_static_str("consumer")))
                 .with_protocol_name(Some(StrBytes::from_static_str("range")))
                 .with_assignments(assignments.collect());
-            match self.connection.call(&asked, 5).await?.error_code {
-                0 => return Ok(()),
-                REBALANCE_IN_PROGRESS => {}
-                error => return Err(BenchError::Server(topic::error_name(error))),
+            if !must_rejoin(self.connection.call(&asked, 5).await?.error_code)? {
+                return Ok(());
             }
         }
     }
@@ -256,10 +245,8 @@ impl Member {
     async fn beat(mut self, every: Duration) -> Result<(), BenchError> {
         loop {
             tokio::time::sleep(every).await;
-            match self.heartbeat().await? {
-                0 => {}
-                REBALANCE_IN_PROGRESS => self.rejoin().await?,
-                error => return Err(BenchError::Server(topic::error_name(error))),
+            if must_rejoin(self.heartbeat().await?)? {
+                self.rejoin().await?;
             }
         }
     }
@@ -267,12 +254,21 @@ impl Member {
     /// Heartbeats, often, until it has an assignment of a later generation.
     async fn beyond(mut self, generation: i32) -> Result<Instant, BenchError> {
         while self.generation <= generation {
-            match self.heartbeat().await? {
-                0 => tokio::time::sleep(Duration::from_millis(50)).await,
-                REBALANCE_IN_PROGRESS => self.rejoin().await?,
-                error => return Err(BenchError::Server(topic::error_name(error))),
+            if must_rejoin(self.heartbeat().await?)? {
+                self.rejoin().await?;
+            } else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
         Ok(clock::now())
+    }
+}
+
+/// Whether a member is told that its group is being rebalanced.
+fn must_rejoin(error: i16) -> Result<bool, BenchError> {
+    match error {
+        0 => Ok(false),
+        _ if error == ResponseError::RebalanceInProgress.code() => Ok(true),
+        error => Err(BenchError::Server(topic::error_name(error))),
     }
 }

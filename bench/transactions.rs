@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
@@ -28,10 +27,6 @@ use crate::report::Report;
 use crate::topic::{self, topic_name};
 use crate::{BenchError, Target, clock};
 
-/// How long is waited before a coordinator is asked again.
-const RETRY: Duration = Duration::from_millis(1);
-/// How long a coordinator may say that it is not ready.
-const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT_MS: i32 = 60_000;
 
 #[derive(Args, Clone, Debug)]
@@ -134,7 +129,7 @@ impl Producer {
         let id = TransactionalId(StrBytes::from_string(id));
         let mut connection = Connection::open(&settings.target.bootstrap_server).await?;
         let asked = FindCoordinatorRequest::default().with_key(id.0.clone()).with_key_type(1);
-        let found = retry(&mut connection, &asked, 3, |answer| answer.error_code).await?.0;
+        let found = connection.call_until_ready(&asked, 3, |answer| answer.error_code).await?.0;
         let address = format!("{}:{}", found.host, found.port);
         let mut connection = Connection::open(&address).await?;
         let asked = InitProducerIdRequest::default()
@@ -142,7 +137,7 @@ impl Producer {
             .with_transaction_timeout_ms(TIMEOUT_MS)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
-        let given = retry(&mut connection, &asked, 4, |answer| answer.error_code).await?.0;
+        let given = connection.call_until_ready(&asked, 4, |answer| answer.error_code).await?.0;
         Ok(Producer {
             connection,
             transactional_id: id,
@@ -177,7 +172,7 @@ impl Producer {
             .with_v3_and_below_producer_id(self.producer.0)
             .with_v3_and_below_producer_epoch(self.producer.1)
             .with_v3_and_below_topics(vec![topic]);
-        let added = retry(&mut self.connection, &asked, 3, |answer| {
+        let added = self.connection.call_until_ready(&asked, 3, |answer| {
             let topics = answer.results_by_topic_v3_and_below.iter();
             let errors = topics.flat_map(|topic| &topic.results_by_partition);
             errors.map(|one| one.partition_error_code).find(|error| *error != 0).unwrap_or(0)
@@ -198,7 +193,7 @@ impl Producer {
             .with_acks(-1)
             .with_timeout_ms(TIMEOUT_MS)
             .with_topic_data(vec![topic]);
-        let produced = retry(&mut self.connection, &asked, 9, |answer| {
+        let produced = self.connection.call_until_ready(&asked, 9, |answer| {
             let partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
             partitions.map(|one| one.error_code).find(|error| *error != 0).unwrap_or(0)
         });
@@ -226,41 +221,8 @@ impl Producer {
             .with_producer_id(self.producer.0)
             .with_producer_epoch(self.producer.1)
             .with_committed(true);
-        let ended = retry(&mut self.connection, &asked, 3, |answer| answer.error_code).await?;
+        let ended = self.connection.call_until_ready(&asked, 3, |answer| answer.error_code).await?;
         self.asked_again += ended.1;
         Ok(())
-    }
-}
-
-/// Asks until the coordinator is ready; the answer, and how often it was not.
-async fn retry<R: kafka_protocol::protocol::Request>(
-    connection: &mut Connection,
-    request: &R,
-    version: i16,
-    error_of: impl Fn(&R::Response) -> i16,
-) -> Result<(R::Response, u64), BenchError> {
-    let deadline = clock::now() + PATIENCE;
-    let mut asked_again = 0;
-    loop {
-        let answer = connection.call(request, version).await?;
-        let error = error_of(&answer);
-        let passes = matches!(
-            ResponseError::try_from_code(error),
-            Some(
-                ResponseError::ConcurrentTransactions
-                    | ResponseError::CoordinatorNotAvailable
-                    | ResponseError::CoordinatorLoadInProgress
-                    | ResponseError::NotCoordinator
-            )
-        );
-        if error == 0 {
-            return Ok((answer, asked_again));
-        }
-        if !passes || clock::now() > deadline {
-            let name = topic::error_name(error);
-            return Err(BenchError::Server(format!("API {}: {name}", R::KEY)));
-        }
-        asked_again += 1;
-        tokio::time::sleep(RETRY).await;
     }
 }
