@@ -7,8 +7,6 @@
 
 pub mod assignment;
 pub mod classic;
-#[cfg(test)]
-pub(crate) mod compacting;
 pub mod consumer;
 pub mod coordinator;
 pub mod expiry;
@@ -19,6 +17,8 @@ pub mod offset_records;
 pub mod offsets;
 mod pending;
 pub mod subscription;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::group::compacting::{compacted, ways};
+use crate::group::testing::{compacted, ways};
 
 const SESSION_MS: i64 = 100;
 

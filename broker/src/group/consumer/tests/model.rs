@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::group::compacting::{compacted, ways};
 use crate::group::consumer::records::Record;
+use crate::group::testing::{assert_one_owner, compacted, ways};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -241,13 +241,7 @@ impl World {
     }
 
     fn check(&self) {
-        let mut owners: BTreeMap<TopicPartition, &str> = BTreeMap::new();
-        for client in &self.clients {
-            for partition in &client.owned {
-                let other = owners.insert(*partition, &client.member);
-                assert!(other.is_none(), "{partition:?}: {other:?} and {}", client.member);
-            }
-        }
+        assert_one_owner(self.clients.iter().map(|client| (&*client.member, &client.owned)));
     }
 
     fn check_records(&self) {

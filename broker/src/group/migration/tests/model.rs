@@ -14,9 +14,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::group::StoredGroups;
 use crate::group::classic::{JoinedMember, SyncAnswer, Ticket};
-use crate::group::compacting::{compacted, ways};
 use crate::group::group_records;
 use crate::group::internal::KeyValue;
+use crate::group::testing::{assert_one_owner, compacted, ways};
 
 const CLIENTS: usize = 4;
 const NAMES: [&str; 2] = ["t0", "t1"];
@@ -554,13 +554,7 @@ impl World {
     }
 
     fn check(&self) {
-        let mut owners: BTreeMap<TopicPartition, &str> = BTreeMap::new();
-        for client in &self.clients {
-            for partition in &client.owned {
-                let other = owners.insert(*partition, &client.id);
-                assert!(other.is_none(), "{partition:?}: {other:?} and {}", client.id);
-            }
-        }
+        assert_one_owner(self.clients.iter().map(|client| (&*client.id, &client.owned)));
     }
 
     /// Read back it is the same group.
