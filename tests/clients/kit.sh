@@ -41,6 +41,8 @@ need() {
 class_path() {
     local pom=$1 name
     shift
+    need javac default-jdk-headless
+    need mvn maven
     name=$WEIR_CACHE/class-path-$({ cat "$pom"; printf '%s\n' "$@"; } | sha256sum | cut -c1-12)
     if [ ! -e "$name" ]; then
         mvn -B -q -Dstyle.color=never -f "$pom" "$@" -Dmaven.repo.local="$WEIR_CACHE/m2" -Dmdep.outputFile="$name.new" \
@@ -48,6 +50,17 @@ class_path() {
         mv "$name.new" "$name"
     fi
     echo "$name"
+}
+
+# compiled <folder> <source.java> <pom.xml> [-Dname=value...]: the class path of a Java program, which is compiled into
+# that folder of the cache, against what the pom names.
+compiled() {
+    local classes=$WEIR_CACHE/$1 source=$2 path
+    shift 2
+    path=$(class_path "$@") || exit
+    mkdir -p "$classes"
+    javac -nowarn -cp "$(cat "$path")" -d "$classes" "$source" >&2 || exit
+    echo "$(cat "$path"):$classes"
 }
 
 # Apache Kafka itself, whose jars `--broker kafka` needs.

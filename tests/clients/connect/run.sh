@@ -4,8 +4,6 @@
 # WEIR_BIN, WEIR_CACHE, WEIR_RESULTS: see ../kit.sh. Arguments go to suite.py.
 set -euo pipefail
 source "$(dirname "$0")/../kit.sh"
-need javac default-jdk-headless
-need mvn maven
 if ! ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1; then
     (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql) >/dev/null 2>&1 ||
         echo "PostgreSQL could not be installed"

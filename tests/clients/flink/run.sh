@@ -5,13 +5,7 @@
 # WEIR_BIN, WEIR_CACHE, WEIR_RESULTS: see ../kit.sh. Arguments go to suite.py.
 set -euo pipefail
 source "$(dirname "$0")/../kit.sh"
-need javac default-jdk-headless
-need mvn maven
-classes=$WEIR_CACHE/flink
-path=$(class_path "$clients/flink/pom.xml")
-FLINK_CLASS_PATH=$(cat "$path"):$classes
+FLINK_CLASS_PATH=$(compiled flink "$clients/flink/FlinkSession.java" "$clients/flink/pom.xml")
 export FLINK_CLASS_PATH
-mkdir -p "$classes"
-javac -nowarn -cp "$FLINK_CLASS_PATH" -d "$classes" "$clients/flink/FlinkSession.java"
 python=$(client_python)
 "$python" "$clients/flink/suite.py" "$@"

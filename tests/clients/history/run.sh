@@ -17,15 +17,7 @@ if [ -z "${WEIR_HISTORY_CHECK:-}" ]; then
     export WEIR_HISTORY_CHECK
 fi
 if command -v javac >/dev/null && command -v mvn >/dev/null; then
-    java=$WEIR_CACHE/history-$(cat "$here/pom.xml" "$here/HistoryWorker.java" | sha256sum | cut -c1-12)
-    if [ ! -e "$java/complete" ]; then
-        mkdir -p "$java"
-        path=$(class_path "$here/pom.xml")
-        cp "$path" "$java/path"
-        javac -nowarn -cp "$(cat "$java/path")" -d "$java" "$here/HistoryWorker.java"
-        touch "$java/complete"
-    fi
-    WEIR_HISTORY_JAVA=$java:$(cat "$java/path")
+    WEIR_HISTORY_JAVA=$(compiled history "$here/HistoryWorker.java" "$here/pom.xml")
     export WEIR_HISTORY_JAVA
 else
     echo "WITHOUT Java clients: javac or mvn is missing"

@@ -3,16 +3,11 @@
 # WEIR_BIN, WEIR_CACHE, WEIR_RESULTS: see ../kit.sh. Arguments go to suite.py.
 set -euo pipefail
 source "$(dirname "$0")/../kit.sh"
-need javac default-jdk-headless
-need mvn maven
 KAFKA_CLASS_PATH=$(class_path "$clients/tools/pom.xml")
 export KAFKA_CLASS_PATH
 plots=()
 for version in 4.4.0 3.9.2; do
-    path=$(class_path "$clients/java/pom.xml" "-Dkafka.version=$version")
-    classes=$WEIR_CACHE/java-$version
-    mkdir -p "$classes"
-    javac -nowarn -cp "$(cat "$path")" -d "$classes" "$clients/java/Plot.java"
-    plots+=("$version=$(cat "$path"):$classes")
+    plot=$(compiled "java-$version" "$clients/java/Plot.java" "$clients/java/pom.xml" "-Dkafka.version=$version")
+    plots+=("$version=$plot")
 done
 python3 "$clients/java/suite.py" "${@}" -- "${plots[@]}"

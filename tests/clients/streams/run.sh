@@ -4,12 +4,6 @@
 # WEIR_BIN, WEIR_CACHE, WEIR_RESULTS: see ../kit.sh. Arguments go to suite.py.
 set -euo pipefail
 source "$(dirname "$0")/../kit.sh"
-need javac default-jdk-headless
-need mvn maven
-classes=$WEIR_CACHE/streams
-path=$(class_path "$clients/streams/pom.xml")
-STREAMS_CLASS_PATH=$(cat "$path"):$classes
+STREAMS_CLASS_PATH=$(compiled streams "$clients/streams/WordCount.java" "$clients/streams/pom.xml")
 export STREAMS_CLASS_PATH
-mkdir -p "$classes"
-javac -nowarn -cp "$STREAMS_CLASS_PATH" -d "$classes" "$clients/streams/WordCount.java"
 python3 "$clients/streams/suite.py" "$@"

@@ -3,8 +3,6 @@
 # WEIR_BIN, WEIR_CACHE, WEIR_RESULTS: see ../kit.sh. Arguments go to suite.py.
 set -euo pipefail
 source "$(dirname "$0")/../kit.sh"
-need javac default-jdk-headless
-need mvn maven
 KAFKA_CLASS_PATH=$(class_path "$clients/tools/pom.xml")
 export KAFKA_CLASS_PATH
 python3 "$clients/tools/suite.py" "$@"
