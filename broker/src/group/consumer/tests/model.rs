@@ -15,7 +15,8 @@ use crate::group::testing::{assert_one_owner, compacted, ways};
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// A client sends a heartbeat; `is_lost`: it never sees the answer.
+    /// A client sends a heartbeat; `is_lost`: it never sees the answer. `is_sent_twice`: nor does it
+    /// see the answer of its second try of the same bytes.
     Beat { client: usize, is_lost: bool, is_sent_twice: bool },
     /// A client leaves and forgets all.
     Leave { client: usize },
@@ -155,7 +156,7 @@ impl World {
         if let Ok((_, records)) = &result {
             self.log.extend(records.iter().cloned());
         }
-        if is_lost {
+        if is_lost || is_sent_twice {
             client.says_all = true;
             return;
         }
