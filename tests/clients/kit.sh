@@ -28,12 +28,17 @@ cannot_have() {
     exit 75
 }
 
+# install_package <Debian package>: where that can be done; who needs it looks whether it is there.
+install_package() {
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1") >/dev/null 2>&1 || true
+    fi
+}
+
 # need <command> <Debian package>: installs the package where the command is missing.
 need() {
     command -v "$1" >/dev/null && return
-    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-        (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2") >/dev/null 2>&1 || true
-    fi
+    install_package "$2"
     command -v "$1" >/dev/null || cannot_have "$1" "install the package $2"
 }
 
