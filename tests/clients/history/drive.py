@@ -174,7 +174,7 @@ def faults(options, chance, broker, crew, diary):
     return kills
 
 
-def drain(broker, topics, diary, group, patience_s):
+def drain(broker, crew, topics, diary, group, patience_s):
     """Waits until the group has committed all that there is, or commits no more: markers of aborted
     transactions may stand at the end. The checker looks whether it saw every record."""
     # Who reads committed records asks for stable offsets, and while transactions come one after another there are none.
@@ -185,6 +185,7 @@ def drain(broker, topics, diary, group, patience_s):
     before, since = None, time.monotonic()
     while left and time.monotonic() < deadline and time.monotonic() - since < patience_s:
         time.sleep(0.3)
+        crew.raise_the_dead()
         try:
             done = {(p.topic, p.partition): p.offset for p in consumer.committed(places, 10)}
             ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, 10)[1] for p in places}
@@ -242,9 +243,9 @@ def run(options, folder):
         crew.stop({"idempotent", "once", "producer"})
         if "transactions" in crew.roles():
             # A member that died may hold the group up for its whole session.
-            drain(broker, ["input"], diary, "movers", patience_s=60)
+            drain(broker, crew, ["input"], diary, "movers", patience_s=60)
             crew.stop({"transactions"})
-        drain(broker, topics, diary, "readers", patience_s=15)
+        drain(broker, crew, topics, diary, "readers", patience_s=15)
         crew.stop(crew.roles())
         crew.members = [("python", "last", 0)]
         crew.start(crew.members[0])

@@ -1,8 +1,10 @@
 """One client in a process of its own, until SIGTERM: it does its work and writes down all of it."""
 
 import argparse
+import os
 import random
 import signal
+import threading
 import time
 
 from confluent_kafka import (
@@ -13,6 +15,8 @@ from diary import Diary, identity_of, payload, place
 
 # Nothing a client sends may be given up while the broker is down.
 PATIENCE_MS = 300_000
+# After this a transaction is aborted by the broker, so that nobody need wait longer for a call that belongs to one.
+TRANSACTION_S = 20
 
 
 class Worker:
@@ -195,7 +199,8 @@ class Worker:
     def transactions(self):
         tid = f"mover-{self.options.number}"
         producer = Producer(self.settings(
-            transactional_id=tid, transaction_timeout_ms=20_000, message_timeout_ms=20_000, linger_ms=5,
+            transactional_id=tid, transaction_timeout_ms=TRANSACTION_S * 1000, message_timeout_ms=TRANSACTION_S * 1000,
+            linger_ms=5,
         ))  # fmt: skip
         producer.init_transactions(60)
         self.diary.note("init", "ok", tid=tid, epoch=self.options.life)
@@ -232,7 +237,7 @@ class Worker:
                 producer.poll(0)
             ends = {(m.topic(), m.partition()): m.offset() + 1 for m in messages}
             offsets = [TopicPartition(topic, p, end) for (topic, p), end in ends.items()]
-            producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), 60)
+            self.send_offsets(producer, offsets, consumer.consumer_group_metadata())
             if self.chance.random() < 0.2:
                 self.end(producer, tid, txn, commit=False)
                 return False
@@ -243,6 +248,16 @@ class Worker:
                 raise
             self.end(producer, tid, txn, commit=False)
             return False
+
+    def send_offsets(self, producer, offsets, group):
+        """librdkafka can wait here for ever, whatever time it is given (its issues 5456 and 5511): its coordinator came back
+        before it looked. It would hold up its group, so this process then ends, as if it had been killed."""
+        watchdog = threading.Timer(TRANSACTION_S + 5, os._exit, [3])
+        watchdog.start()
+        try:
+            producer.send_offsets_to_transaction(offsets, group, TRANSACTION_S)
+        finally:
+            watchdog.cancel()
 
     def go_back(self, consumer, mine, messages):
         self.assignment += 1
