@@ -19,6 +19,7 @@ MARKS = {"ok": "✓", "FAIL": "**✗**", "skip": "–", None: ""}
 PYTHON = {
     **dict.fromkeys(("none", "gzip", "snappy", "lz4", "zstd"), "codecs"), "null-header": "records", "lookup": "timestamp",
     "committed": "resume", "group-grows-and-shrinks": "group", "group-cooperative": "group",
+    "transaction-ends-as-told": "transaction",
 }  # fmt: skip
 
 

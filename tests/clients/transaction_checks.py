@@ -1,6 +1,7 @@
 """Transactions through real clients: committed is read, aborted is not, a zombie is fenced, and offsets count with the
 commit."""
 
+import asyncio
 import threading
 
 from adapters import SECONDS
@@ -77,6 +78,33 @@ class KafkaPython:
 
     def close(self):
         self.producer.close()
+
+
+class Aiokafka:
+    name = "aiokafka"
+
+    def __init__(self, bootstrap, transactional_id):
+        import aiokafka
+
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.start(aiokafka, bootstrap, transactional_id))
+
+    async def start(self, aiokafka, bootstrap, transactional_id):
+        self.producer = aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id)
+        await self.producer.start()
+
+    def write(self, topic, values, commits):
+        self.loop.run_until_complete(asyncio.wait_for(self.transaction(topic, values, commits), SECONDS))
+
+    async def transaction(self, topic, values, commits):
+        await self.producer.begin_transaction()
+        for n, value in enumerate(values):
+            await self.producer.send_and_wait(topic, value, partition=n % 3)
+        await (self.producer.commit_transaction() if commits else self.producer.abort_transaction())
+
+    def close(self):
+        self.loop.run_until_complete(self.producer.stop())
+        self.loop.close()
 
 
 def ends_as_told(kind, writer, bootstrap):
@@ -191,7 +219,7 @@ def outlives_the_broker(weir, writer):
 
 def run_transaction_checks(checks, weir, adapters):
     writer, bootstrap = adapters[0], weir.bootstrap
-    for kind in (Librdkafka, KafkaPython):
+    for kind in (Librdkafka, Aiokafka, KafkaPython):
         checks.run(f"transaction/{kind.name}/ends-as-told", ends_as_told, kind, writer, bootstrap)
     checks.run("transaction/librdkafka/zombie", zombie_is_fenced, writer, bootstrap)
     checks.run("transaction/librdkafka/offsets", offsets_go_along, writer, bootstrap)
