@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every client suite at full length, one after another, and the table of clients at the end. Takes about three quarters of an hour.
+# Every client suite at full length, one after another, and the table of clients at the end. Takes about an hour.
 #
 #   WEIR_RESULTS   folder for the JSON lines and the table (clients.md); if unset, a temporary one
 # WEIR_BIN, WEIR_CACHE: see kit.sh.
