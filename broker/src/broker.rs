@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::named_settings::NamedSettings;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
+use crate::request_memory::RequestMemory;
 use crate::share::coordinator::ShareCoordinator;
 use crate::transaction::coordinator::Transactions;
 
@@ -49,6 +50,8 @@ pub struct Broker {
     pub client_metrics: NamedSettings,
     /// Who may use how much.
     pub quotas: Quotas,
+    /// The room for requests under way, of all connections.
+    pub request_memory: Arc<RequestMemory>,
     /// The log directory of all partitions.
     pub logs: Arc<LogDir>,
     /// The counters.
@@ -151,6 +154,9 @@ impl Broker {
             }
         }
         gauges.producers.set(producers);
+        let (available_bytes, used_bytes) = self.request_memory.available_and_used();
+        gauges.memory_pool_available.set(available_bytes as i64);
+        gauges.memory_pool_used.set(used_bytes as i64);
         gauges.share_groups.set(self.shares.groups.all().len() as i64);
         gauges.share_sessions.set(self.shares.sessions().len() as i64);
         self.refresh_groups();

@@ -8,11 +8,12 @@
 //! the order in which they came and are answered in that order, whoever is done first. Produce
 //! requests overlap: their batches are appended as they arrive and their answers wait for the disk
 //! together. Any other request that has to wait holds back those behind it, as in Kafka, because
-//! they may ask for what it does. What a client can have in flight is bounded; beyond it, its
-//! socket is not read. A client over its quota is answered at once, told for how long it is held
+//! they may ask for what it does. What a client can have in flight is bounded, and so is what all
+//! have together; beyond it, sockets are not read. A client over its quota is answered at once, told for how long it is held
 //! back, and not read so long (KIP-219). A client that breaks the protocol is closed, with one line
 //! in the log.
 
+mod admission;
 mod charge;
 mod write;
 
@@ -33,8 +34,10 @@ use weir_protocol::header::{HeaderError, RequestHeader};
 
 use crate::api::{self, Begun, Caller, Pending, Reply};
 use crate::broker::Broker;
+use crate::connection::admission::Admission;
 use crate::connection::charge::{Charge, Timed};
 use crate::connection::write::write_chunks;
+use crate::request_memory::Room;
 
 /// Requests of one connection that have begun and are not answered.
 const IN_FLIGHT_MAX: usize = 256;
@@ -71,12 +74,17 @@ enum State {
     Over(Ending),
 }
 
+/// What began: its API, how far it is, and what it costs.
+type Begin = (i16, State, Option<Charge>);
+
 struct InFlight {
     api_key: i16,
     since: Instant,
     state: State,
     /// What its client's quotas are charged for it; nothing while there are no quotas.
     charge: Option<Charge>,
+    /// What it takes of the memory for requests.
+    _room: Room,
 }
 
 /// One client's connection.
@@ -85,6 +93,7 @@ pub struct Connection {
     caller: Arc<Caller>,
     stream: TcpStream,
     frames: FrameBuffer,
+    admission: Admission,
     limits: Limits,
     in_flight: VecDeque<InFlight>,
     out: VecDeque<Bytes>,
@@ -120,6 +129,7 @@ impl Connection {
         let frame_bytes_max = usize::try_from(broker.config.socket_request_max_bytes).unwrap_or(0);
         let idle_ms = u64::try_from(broker.config.connections_max_idle_ms).unwrap_or(u64::MAX);
         Self {
+            admission: Admission::new(broker.request_memory.clone()),
             broker,
             caller,
             stream,
@@ -141,6 +151,7 @@ impl Connection {
                 return ending;
             }
             let reads = self.muted_until.is_none()
+                && !self.admission.is_waiting()
                 && (self.may_begin() || self.frames.pending_bytes() < READ_AHEAD_BYTES);
             tokio::select! {
                 biased;
@@ -150,6 +161,7 @@ impl Connection {
                         return Ending::Gone;
                     }
                 }
+                () = self.admission.granted(), if self.admission.is_waiting() => {}
                 () = unmuted(self.muted_until), if self.muted_until.is_some() => {
                     self.muted_until = None;
                 }
@@ -169,17 +181,17 @@ impl Connection {
     async fn advance(&mut self) -> Result<(), Ending> {
         loop {
             let mut is_quiet = true;
-            while self.may_begin() {
+            while self.may_begin() && self.is_admitted() {
                 let since = Instant::now();
                 let begun = match self.frames.next_frame() {
                     Ok(Some(frame)) => self.begin(frame, since),
                     Ok(None) => break,
                     Err(error) => Err(Ending::Hostile(error.to_string())),
                 };
-                self.in_flight.push_back(begun.unwrap_or_else(|ending| {
-                    let state = State::Over(ending);
-                    InFlight { api_key: -1, since, state, charge: None }
-                }));
+                let (api_key, state, charge) =
+                    begun.unwrap_or_else(|ending| (-1, State::Over(ending), None));
+                let _room = self.admission.take();
+                self.in_flight.push_back(InFlight { api_key, since, state, charge, _room });
                 self.last_request = since;
                 is_quiet = false;
             }
@@ -206,7 +218,16 @@ impl Connection {
             )
     }
 
-    fn begin(&self, mut frame: Bytes, since: Instant) -> Result<InFlight, Ending> {
+    /// Whether there is room for the request that comes next.
+    fn is_admitted(&mut self) -> bool {
+        match self.frames.announced() {
+            Ok(Some(bytes)) => self.admission.admits(bytes, self.in_flight.is_empty()),
+            // Nothing is known yet, or it is refused anyway.
+            Ok(None) | Err(_) => true,
+        }
+    }
+
+    fn begin(&self, mut frame: Bytes, since: Instant) -> Result<Begin, Ending> {
         let size_bytes = LENGTH_BYTES + frame.len();
         match RequestHeader::parse(&mut frame) {
             Ok(header) => {
@@ -222,13 +243,13 @@ impl Connection {
                 if let Some(charge) = &mut charge {
                     charge.worked(since.elapsed());
                 }
-                Ok(InFlight { api_key, since, state, charge })
+                Ok((api_key, state, charge))
             }
             Err(HeaderError::UnsupportedVersion { key: API_VERSIONS, correlation_id, .. }) => {
                 let answer = api::api_versions::answer_unsupported(correlation_id)
                     .map_err(|error| Ending::Failed(error.to_string()))?;
                 let state = State::Ready(Reply::Answer(answer));
-                Ok(InFlight { api_key: API_VERSIONS, since, state, charge: None })
+                Ok((API_VERSIONS, state, None))
             }
             Err(error) => Err(Ending::Hostile(error.to_string())),
         }
@@ -289,7 +310,7 @@ impl Connection {
         while let Some(InFlight { state: State::Ready(_) | State::Over(_), .. }) =
             self.in_flight.front()
         {
-            let InFlight { api_key, since, state, charge } = self.in_flight.pop_front()?;
+            let InFlight { api_key, since, state, charge, _room } = self.in_flight.pop_front()?;
             if let Some(seconds) = self.broker.metrics.request_seconds(api_key) {
                 seconds.observe(since.elapsed().as_secs_f64());
             }

@@ -29,6 +29,7 @@ pub mod partition;
 pub mod producer_ids;
 pub mod producers;
 pub mod quota;
+pub mod request_memory;
 pub mod server;
 pub mod share;
 pub mod start;

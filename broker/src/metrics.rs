@@ -60,6 +60,10 @@ pub struct Gauges {
     pub active_controllers: IntGauge,
     /// `kafka_controller_kafkacontroller_offlinepartitionscount`
     pub offline_partitions: IntGauge,
+    /// `kafka_network_socketserver_memorypoolavailable`
+    pub memory_pool_available: IntGauge,
+    /// `kafka_network_socketserver_memorypoolused`
+    pub memory_pool_used: IntGauge,
     /// `kafka_server_replicamanager_leadercount`
     pub leaders: IntGauge,
     /// `kafka_server_replicamanager_partitioncount`
@@ -167,6 +171,14 @@ impl Gauges {
             offline_partitions: make.gauge(
                 "kafka_controller_kafkacontroller_offlinepartitionscount",
                 "Partitions that cannot be written: damaged, or their log directory failed.",
+            )?,
+            memory_pool_available: make.gauge(
+                "kafka_network_socketserver_memorypoolavailable",
+                "Bytes for which requests have room; 0 without queued.max.request.bytes.",
+            )?,
+            memory_pool_used: make.gauge(
+                "kafka_network_socketserver_memorypoolused",
+                "Bytes of requests that are read or under way.",
             )?,
             leaders: make.gauge(
                 "kafka_server_replicamanager_leadercount",

@@ -28,6 +28,7 @@ use crate::named_settings::NamedSettings;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::quota::gauges::QuotaGauges;
+use crate::request_memory::RequestMemory;
 use crate::server::{self, Bound, Server};
 use crate::share::coordinator::ShareCoordinator;
 use crate::share::group_configs::GroupConfigs;
@@ -295,6 +296,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     let cluster_id = StrBytes::from_string(logs.meta().cluster_id.clone());
     let session_slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
     let session_slots = session_slots.unwrap_or(0);
+    let request_memory = Arc::new(RequestMemory::new(config.queued_max_request_bytes));
     Ok(Arc::new(Broker {
         config,
         cluster_id,
@@ -307,6 +309,7 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         transactions,
         client_metrics,
         quotas,
+        request_memory,
         logs,
         metrics,
         clock,

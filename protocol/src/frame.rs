@@ -85,7 +85,11 @@ impl FrameBuffer {
         Ok(Some(self.buffer.split_to(announced).freeze()))
     }
 
-    fn announced(&self) -> Result<Option<usize>, FrameError> {
+    /// The bytes of the next frame, as far as its length has arrived.
+    ///
+    /// # Errors
+    /// A length that is negative or too large: the connection is to be closed.
+    pub fn announced(&self) -> Result<Option<usize>, FrameError> {
         let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let announced = i32::from_be_bytes(*length);
         let announced =

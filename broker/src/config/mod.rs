@@ -182,6 +182,9 @@ settings! {
 
     /// Largest request that is read.
     socket_request_max_bytes: i32 = 104_857_600, "socket.request.max.bytes", at_least(1024);
+    /// Bytes of requests that are read or under way at once, over all connections; -1: no limit. The
+    /// only request of a connection does not count while it is small (64 KiB).
+    queued_max_request_bytes: i64 = 512 << 20, "queued.max.request.bytes", at_least(-1);
     /// Most record bytes in one Fetch answer.
     fetch_max_bytes: i32 = 57_671_680, "fetch.max.bytes", at_least(1024);
     /// Fetch sessions (KIP-227) that are kept at once; a client without one names all its partitions
@@ -379,6 +382,13 @@ impl Config {
             return Err(ConfigError::Conflict {
                 name: "message.max.bytes",
                 reason: "is larger than socket.request.max.bytes".into(),
+            });
+        }
+        let request_bytes_max = i64::from(self.socket_request_max_bytes);
+        if (0..request_bytes_max).contains(&self.queued_max_request_bytes) {
+            return Err(ConfigError::Conflict {
+                name: "queued.max.request.bytes",
+                reason: "is smaller than socket.request.max.bytes".into(),
             });
         }
         if self.max_connections_per_ip == 0 && self.connection_overrides().is_empty() {
