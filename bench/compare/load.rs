@@ -96,7 +96,9 @@ impl Client {
         if !ended.status.success() {
             let said = String::from_utf8_lossy(&ended.stderr);
             let said = said.lines().last().unwrap_or("it ended without a word");
-            return Err(BenchError::Server(said.trim_start_matches("weir-bench: ").to_owned()));
+            return Err(BenchError::Server(
+                said.trim().trim_start_matches("weir-bench: ").to_owned(),
+            ));
         }
         serde_json::from_slice(&ended.stdout)
             .map_err(|error| BenchError::Server(format!("its report: {error}")))

@@ -150,13 +150,9 @@ async fn all_runs(
                     Ok(found) => (Some(found), None),
                     Err(error) => (None, Some(error.to_string())),
                 };
-                let said = match (&found, &error) {
-                    (Some(found), _) => format!(
-                        "{:.0} MB/s, p50 {:.2} ms",
-                        found.mb_per_second,
-                        found.p50_ms.unwrap_or_default()
-                    ),
-                    (None, error) => format!("failed: {}", error.as_deref().unwrap_or_default()),
+                let said = match &found {
+                    Some(found) => told(found),
+                    None => format!("failed: {}", error.as_deref().unwrap_or_default()),
                 };
                 let (number, name) = (runs.len() + 1, system.name());
                 eprintln!("{number}/{count} {} round {round} {name}: {said}", workload.name);
@@ -166,6 +162,12 @@ async fn all_runs(
         }
     }
     Ok(runs)
+}
+
+/// The main figures of a run, in a few words.
+fn told(found: &load::Found) -> String {
+    let latency = found.p50_ms.map_or_else(String::new, |p50| format!(", p50 {p50:.2} ms"));
+    format!("{:.0} MB/s{latency}", found.mb_per_second)
 }
 
 async fn one_run(
@@ -246,7 +248,7 @@ fn head(settings: &Compare, notes: &[String], limits: &Limits, minutes: f64) -> 
     let rounds = settings.rounds;
     writeln!(
         out,
-        "{rounds} rounds in turn, {seconds} s after {warmup} s of warm-up, {pinned}; median \
+        "Rounds in turn: {rounds}, each of {seconds} s after {warmup} s of warm-up, {pinned}; median \
          (least–most), {minutes:.0} minutes in all.\n"
     )
     .expect("a string takes all");
