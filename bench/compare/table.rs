@@ -114,7 +114,7 @@ mod tests {
         let error = Some("a | b".to_owned());
         let failed = Row { mb_per_second: None, error, is_latency: true, ..row() };
         let table = tables(&[failed]);
-        let last = table.lines().last().expect("a line");
+        let last = table.trim_end().lines().last().expect("a line");
         assert_eq!(last, "| `w` | kafka | failed: a   b |  |  |  |  |  |  |");
     }
 }
