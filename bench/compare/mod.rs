@@ -112,7 +112,7 @@ async fn compare(settings: Compare) -> Result<(), BenchError> {
     let rows = outcome::rows(&runs, &workloads, &systems, &limits);
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     let text = format!("{}{}", head(&settings, &notes, &limits, minutes), table::tables(&rows));
-    println!("{text}");
+    print!("{text}");
     if let Some(folder) = &settings.out {
         let all = json!({
             "machine": machine(), "notes": notes, "limits": limits, "workloads": workloads,
