@@ -20,7 +20,7 @@ use crate::topic::{self, Topic};
 use crate::{BenchError, Target, clock};
 
 /// The Fetch version that is spoken where the broker does: the last that names topics.
-const VERSION: i16 = 12;
+pub(crate) const VERSION: i16 = 12;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Consume {
@@ -58,9 +58,9 @@ struct Consumed {
 
 /// One partition on its way to the end.
 #[derive(Clone, Debug)]
-struct Position {
-    partition: i32,
-    next: i64,
+pub(crate) struct Position {
+    pub(crate) partition: i32,
+    pub(crate) next: i64,
     end: i64,
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn run(settings: Consume) -> Result<Report, BenchError> {
 }
 
 /// Partitions by consumer: in turn, and each consumer stays with one leader.
-fn shares(
+pub(crate) fn shares(
     topic: &Topic,
     starts: &[i64],
     ends: &[i64],
@@ -198,7 +198,7 @@ async fn consume(
     Ok(tally)
 }
 
-fn fetch(topic: &str, positions: &[Position], fetch_bytes: i32) -> FetchRequest {
+pub(crate) fn fetch(topic: &str, positions: &[Position], fetch_bytes: i32) -> FetchRequest {
     let partition = |position: &Position| {
         FetchPartition::default()
             .with_partition(position.partition)

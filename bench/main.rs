@@ -7,10 +7,12 @@
 //! The client is raw on purpose: batches are encoded before the clock starts, requests are
 //! pipelined, and one thread is enough to keep a server busy.
 mod clock;
+mod compare;
 mod connection;
 mod consume;
 mod feed;
 mod fold;
+mod limits;
 mod measure;
 mod null_server;
 mod pipeline;
@@ -19,6 +21,7 @@ mod report;
 mod rows;
 mod standing;
 mod tables;
+mod tail;
 mod topic;
 mod transactions;
 
@@ -51,6 +54,10 @@ enum Command {
     Standing(standing::Standing),
     /// Serve as a broker that keeps nothing: the floor that a real one is compared with.
     NullServer(null_server::NullServer),
+    /// Measure what this machine does without any broker: the floors under all figures.
+    Limits(limits::LimitsCommand),
+    /// Start systems in turn, put the same workloads on each, and set their figures side by side.
+    Compare(compare::Compare),
 }
 
 /// What every command needs.
@@ -128,6 +135,8 @@ fn main() -> ExitCode {
         | Command::Standing(standing::Standing { target, .. })
         | Command::Fold(fold::Fold { target, .. }) => (target.threads, target.output),
         Command::NullServer(server) => (server.threads, Output::Table),
+        Command::Limits(limits) => (1, limits.output),
+        Command::Compare(_) => (1, Output::Table),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.max(1))
@@ -160,6 +169,8 @@ async fn run(command: Command) -> Result<Option<Report>, BenchError> {
             Command::Transactions(load) => transactions::run(load).await.map(Some),
             Command::Standing(load) => standing::run(load).await.map(Some),
             Command::NullServer(server) => null_server::run(server).await.map(|()| None),
+            Command::Limits(limits) => limits::run(limits).await.map(Some),
+            Command::Compare(comparison) => compare::run(comparison).await.map(|()| None),
         }
     });
     task.await.unwrap_or_else(|error| Err(BenchError::Server(error.to_string())))

@@ -14,12 +14,15 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use crate::connection::{self, CLIENT_ID, Connection, Frames};
+use crate::measure::Latencies;
 use crate::{BenchError, clock, topic};
 
 /// The Produce version that is spoken where the broker does: what clients of 2020 to 2024 speak.
 const VERSION: i16 = 9;
 const FLEXIBLE_FROM: i16 = 9;
 const TIMEOUT_MS: i32 = 30_000;
+/// Groups of records of a batch whose latency is told apart.
+const LATENCY_GROUPS: u64 = 16;
 
 /// A batch on its way.
 #[derive(Clone, Debug)]
@@ -34,6 +37,19 @@ pub(crate) struct Sent {
     pub(crate) first_due: Instant,
     /// When its last record was due.
     pub(crate) last_due: Instant,
+}
+
+impl Sent {
+    /// Its records by groups, each from when the middle of the group was due until then.
+    pub(crate) fn record_latency(&self, at: Instant, latencies: &mut Latencies) {
+        let groups = self.records.min(LATENCY_GROUPS);
+        let span = self.last_due - self.first_due;
+        for group in 0..groups {
+            let share = self.records * (group + 1) / groups - self.records * group / groups;
+            let due = self.first_due + span.mul_f64((group as f64 + 0.5) / groups as f64);
+            latencies.record(at.saturating_duration_since(due), share);
+        }
+    }
 }
 
 /// A batch that the broker has acknowledged.

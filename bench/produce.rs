@@ -21,13 +21,12 @@ use crate::connection::Connection;
 use crate::measure::{Latencies, LatencyMs, Server, ServerUse, per_second, round};
 use crate::pipeline::{Ack, Pipeline, Sent};
 use crate::report::{Report, progress};
+use crate::tail::Tail;
 use crate::topic::{self, Topic};
 use crate::{BenchError, Target, clock};
 
 /// Different batches that are sent in turn.
 const TEMPLATES: usize = 8;
-/// Groups of records of a batch whose latency is told apart.
-const LATENCY_GROUPS: u64 = 16;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Produce {
@@ -66,6 +65,9 @@ pub(crate) struct Produce {
     /// Seconds of load before that.
     #[arg(long, default_value = "1", value_parser = crate::seconds)]
     warmup: Duration,
+    /// Connections that follow the end of the topic meanwhile (not with acks=0).
+    #[arg(long, default_value_t = 0)]
+    tail_consumers: usize,
 }
 
 #[derive(Serialize)]
@@ -77,6 +79,8 @@ struct Produced {
     mb_per_second: f64,
     batches: u64,
     latency_ms: LatencyMs,
+    /// From when a record was due to when a consumer had it.
+    end_to_end_ms: Option<LatencyMs>,
     server: Option<ServerUse>,
 }
 
@@ -87,6 +91,8 @@ struct Tally {
     bytes: u64,
     batches: u64,
     last_ack: Option<Instant>,
+    /// Each of them, where consumers follow.
+    acks: Vec<Ack>,
 }
 
 /// When a producer sends what, and for how long.
@@ -99,6 +105,7 @@ struct Plan {
     start: Instant,
     measure_from: Instant,
     stop: Stop,
+    is_followed: bool,
     acknowledged: Arc<AtomicU64>,
 }
 
@@ -110,6 +117,10 @@ enum Stop {
 
 pub(crate) async fn run(settings: Produce) -> Result<Report, BenchError> {
     let producers = settings.producers.max(1);
+    if settings.tail_consumers > 0 && settings.acks == 0 {
+        let said = "consumers that follow need acknowledgements, which tell offsets";
+        return Err(BenchError::Usage(said.to_owned()));
+    }
     let topic = topic::create(&settings.target, &settings.target.topic_configs).await?;
     let rate = settings.rate.map(|rate| rate / f64::from(producers));
     let records_per_batch = records_per_batch(&settings, rate);
@@ -123,6 +134,10 @@ pub(crate) async fn run(settings: Produce) -> Result<Report, BenchError> {
             Pipeline::new(connection, &topic.name, settings.acks, settings.in_flight.max(1))?;
         opened.push((partitions, pipeline));
     }
+    let tail = match settings.tail_consumers {
+        0 => None,
+        consumers => Some(Tail::follow(&topic, consumers).await?),
+    };
     // All connections stand before the clock starts.
     let start = clock::now() + Duration::from_millis(20);
     let stop = match settings.records {
@@ -140,6 +155,7 @@ pub(crate) async fn run(settings: Produce) -> Result<Report, BenchError> {
         start,
         measure_from: start + warmup,
         stop,
+        is_followed: settings.tail_consumers > 0,
         acknowledged: Arc::default(),
     });
     let tasks: Vec<_> = (0..)
@@ -157,13 +173,24 @@ pub(crate) async fn run(settings: Produce) -> Result<Report, BenchError> {
     for (producer, tally) in tasks {
         let joined = |error: tokio::task::JoinError| BenchError::Server(error.to_string());
         producer.await.map_err(joined)??;
-        total.add(&tally.await.map_err(joined)?);
+        total.add(tally.await.map_err(joined)?);
     }
     progress.abort();
-    Ok(report(&settings, &plan, &total, server.as_ref()))
+    let server = server.and_then(|server| server.spent(total.bytes));
+    let end_to_end_ms = match tail {
+        Some(tail) => Some(tail.finish(&total.acks).await?.summary()),
+        None => None,
+    };
+    Ok(report(&settings, &plan, &total, end_to_end_ms, server))
 }
 
-fn report(settings: &Produce, plan: &Plan, total: &Tally, server: Option<&Server>) -> Report {
+fn report(
+    settings: &Produce,
+    plan: &Plan,
+    total: &Tally,
+    end_to_end_ms: Option<LatencyMs>,
+    server: Option<ServerUse>,
+) -> Report {
     let end = total.last_ack.unwrap_or(plan.measure_from);
     let seconds = end.saturating_duration_since(plan.measure_from).as_secs_f64().max(1e-9);
     let result = Produced {
@@ -173,7 +200,8 @@ fn report(settings: &Produce, plan: &Plan, total: &Tally, server: Option<&Server
         mb_per_second: round(total.bytes as f64 / 1e6 / seconds),
         batches: total.batches,
         latency_ms: total.latencies.summary(),
-        server: server.and_then(|server| server.spent(total.bytes)),
+        end_to_end_ms,
+        server,
     };
     let said = json!({
         "topic": settings.target.topic,
@@ -185,6 +213,7 @@ fn report(settings: &Produce, plan: &Plan, total: &Tally, server: Option<&Server
         "compression": settings.compression.name(),
         "in_flight": settings.in_flight,
         "rate": settings.rate,
+        "tail_consumers": settings.tail_consumers,
     });
     Report::new("produce", said, &result)
 }
@@ -277,6 +306,9 @@ async fn tally(mut acks: mpsc::UnboundedReceiver<Ack>, plan: Arc<Plan>) -> Tally
         plan.acknowledged.fetch_add(ack.sent.records, Ordering::Relaxed);
         if ack.at >= plan.measure_from {
             tally.take(&ack);
+            if plan.is_followed {
+                tally.acks.push(ack);
+            }
         }
     }
     tally
@@ -285,30 +317,25 @@ async fn tally(mut acks: mpsc::UnboundedReceiver<Ack>, plan: Arc<Plan>) -> Tally
 impl Tally {
     fn new() -> Tally {
         let latencies = Latencies::new();
-        Tally { latencies, records: 0, bytes: 0, batches: 0, last_ack: None }
+        Tally { latencies, records: 0, bytes: 0, batches: 0, last_ack: None, acks: Vec::new() }
     }
 
     fn take(&mut self, ack: &Ack) {
-        let Sent { records, bytes, first_due, last_due, .. } = ack.sent;
+        let Sent { records, bytes, .. } = ack.sent;
         self.records += records;
         self.bytes += bytes;
         self.batches += 1;
         self.last_ack = self.last_ack.max(Some(ack.at));
-        let groups = records.min(LATENCY_GROUPS);
-        let span = last_due - first_due;
-        for group in 0..groups {
-            let share = records * (group + 1) / groups - records * group / groups;
-            let due = first_due + span.mul_f64((group as f64 + 0.5) / groups as f64);
-            self.latencies.record(ack.at.saturating_duration_since(due), share);
-        }
+        ack.sent.record_latency(ack.at, &mut self.latencies);
     }
 
-    fn add(&mut self, other: &Tally) {
+    fn add(&mut self, other: Tally) {
         self.latencies.add(&other.latencies);
         self.records += other.records;
         self.bytes += other.bytes;
         self.batches += other.batches;
         self.last_ack = self.last_ack.max(other.last_ack);
+        self.acks.extend(other.acks);
     }
 }
 

@@ -1,4 +1,7 @@
 //! What has to be known about a topic before the load begins: partitions, leaders, offsets.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -9,7 +12,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use crate::connection::Connection;
-use crate::{BenchError, Target, clock};
+use crate::{BenchError, Target};
 
 /// The first offset there is.
 pub(crate) const EARLIEST: i64 = -2;
@@ -17,6 +20,8 @@ pub(crate) const EARLIEST: i64 = -2;
 pub(crate) const LATEST: i64 = -1;
 /// How often metadata is asked for until every partition has a leader.
 const ATTEMPTS: u32 = 100;
+/// How long is waited in between.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A topic's partitions, in order, each with its leader's address.
 #[derive(Clone, Debug)]
@@ -25,7 +30,7 @@ pub(crate) struct Topic {
     pub(crate) leaders: Vec<String>,
 }
 
-/// Makes the topic unless it is there.
+/// Makes the topic unless it is there, and waits until its leaders serve it.
 pub(crate) async fn create(
     target: &Target,
     configs: &[(String, String)],
@@ -51,7 +56,10 @@ pub(crate) async fn create(
             return Err(BenchError::Server(format!("create {}: {code}: {said}", target.topic)));
         }
     }
-    find(target).await
+    let topic = find(target).await?;
+    // Leaders that answer this take records too.
+    offsets(&topic, LATEST).await?;
+    Ok(topic)
 }
 
 /// Finds the topic and waits until every partition has a leader.
@@ -79,36 +87,63 @@ pub(crate) async fn find(target: &Target) -> Result<Topic, BenchError> {
             }
             _ => said = error_name(topic.error_code),
         }
-        tokio::time::sleep_until(clock::now() + std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(RETRY).await;
     }
     Err(BenchError::Server(format!("topic {} has no leaders: {said}", target.topic)))
 }
 
 /// The offset of every partition at that special timestamp.
 pub(crate) async fn offsets(topic: &Topic, timestamp: i64) -> Result<Vec<i64>, BenchError> {
-    let mut offsets = Vec::new();
+    let mut by_leader: BTreeMap<&String, Vec<i32>> = BTreeMap::new();
     for (index, leader) in (0..).zip(&topic.leaders) {
-        let mut connection = Connection::open(leader).await?;
-        let partition =
-            ListOffsetsPartition::default().with_partition_index(index).with_timestamp(timestamp);
-        let asked = ListOffsetsTopic::default()
-            .with_name(topic_name(&topic.name))
-            .with_partitions(vec![partition]);
-        let request =
-            ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
-        let answer = connection.call(&request, 5).await?;
-        let found = answer.topics.first().and_then(|topic| topic.partitions.first());
-        match found {
-            Some(found) if found.error_code == 0 => offsets.push(found.offset),
-            other => {
-                let code = other.map_or(-1, |found| found.error_code);
-                let code = error_name(code);
-                let name = &topic.name;
-                return Err(BenchError::Server(format!("offsets of {name}-{index}: {code}")));
-            }
-        }
+        by_leader.entry(leader).or_default().push(index);
     }
-    Ok(offsets)
+    let mut offsets = BTreeMap::new();
+    for (leader, partitions) in by_leader {
+        offsets.extend(offsets_of(leader, &topic.name, &partitions, timestamp).await?);
+    }
+    Ok(offsets.into_values().collect())
+}
+
+/// Asks again while the leader does not know yet that it is one: Kafka tells clients first.
+async fn offsets_of(
+    leader: &str,
+    name: &str,
+    partitions: &[i32],
+    timestamp: i64,
+) -> Result<BTreeMap<i32, i64>, BenchError> {
+    let partition = |index: &i32| {
+        ListOffsetsPartition::default().with_partition_index(*index).with_timestamp(timestamp)
+    };
+    let asked = ListOffsetsTopic::default()
+        .with_name(topic_name(name))
+        .with_partitions(partitions.iter().map(partition).collect());
+    let request =
+        ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
+    let mut connection = Connection::open(leader).await?;
+    let mut said = String::new();
+    for _ in 0..ATTEMPTS {
+        let answer = connection.call(&request, 5).await?;
+        let found: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.partitions).collect();
+        let Some(wrong) = found.iter().find(|partition| partition.error_code != 0) else {
+            if found.len() != partitions.len() {
+                let said = format!("offsets of {name}: an answer without some partitions");
+                return Err(BenchError::Server(said));
+            }
+            return Ok(found.iter().map(|at| (at.partition_index, at.offset)).collect());
+        };
+        said = format!("{name}-{}: {}", wrong.partition_index, error_name(wrong.error_code));
+        let passes = [
+            ResponseError::NotLeaderOrFollower.code(),
+            ResponseError::UnknownTopicOrPartition.code(),
+            ResponseError::LeaderNotAvailable.code(),
+        ];
+        if !passes.contains(&wrong.error_code) {
+            break;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    Err(BenchError::Server(format!("offsets of {said}")))
 }
 
 pub(crate) fn topic_name(name: &str) -> TopicName {
