@@ -1,12 +1,13 @@
 """The broker under test, behind a gate or without one."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from weir import binary, free_port
+from weir import binary
 
 # Far above what a start takes on a busy machine; the directory is tiny.
 START_SECONDS = 20
@@ -14,6 +15,8 @@ SETTINGS = (
     "offsets.topic.num.partitions=1", "transaction.state.log.num.partitions=1",
     "group.initial.rebalance.delay.ms=0", "log.retention.check.interval.ms=250",
 )  # fmt: skip
+
+READY = re.compile(rb"broker ready kafka=127\.0\.0\.1:(\d+) http=")
 
 
 class Died(Exception):
@@ -24,14 +27,13 @@ class Broker:
     def __init__(self, folder):
         self.data = Path(folder) / "data"
         self.log_file = Path(folder) / "weir.log"
-        self.port, self.http_port = free_port(), free_port()
-        self.process = None
+        self.port = self.process = None
 
     def start(self, gate=None, settings=()):
         """Returns once it serves, and how long that took; `Died` when it gives up."""
         command = [
             binary(), "broker", "--data-dir", str(self.data),
-            "--listeners", f"PLAINTEXT://127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}",
+            "--listeners", "PLAINTEXT://127.0.0.1:0", "--http", "127.0.0.1:0",
         ]  # fmt: skip
         for setting in (*SETTINGS, *settings):
             command += ["--override", setting]
@@ -41,12 +43,13 @@ class Broker:
             start_process = gate.start if gate else subprocess.Popen
             # A group of its own, so that Ctrl-C reaches only the suite, which ends it in order.
             self.process = start_process(command, stdout=log, stderr=log, start_new_session=True)
-        while b"broker ready" not in self.said(start):
+        while not (ready := READY.search(self.said(start))):
             if self.process.poll() is not None:
                 raise Died(f"exit code {self.process.returncode}")
             if time.monotonic() - began > START_SECONDS:
                 raise TimeoutError(f"the broker does not serve within {START_SECONDS} s")
             time.sleep(0.005)
+        self.port = int(ready[1])
         return time.monotonic() - began
 
     def said(self, start=0):

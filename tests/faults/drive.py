@@ -2,11 +2,12 @@
 
 import argparse
 import concurrent.futures
-import os
+import functools
 import signal
 import sys
 import time
 
+from disks import SCENES, try_scene
 from gate import Impossible
 from point import census, faults_of, try_point
 
@@ -19,7 +20,7 @@ def arguments():
     parser.add_argument("--full", action="store_true", help="hits all of them")
     parser.add_argument("--shift", type=float, default=0.5, help="0 to 1: which ones of a sample")
     parser.add_argument("--only", help="a point, such as pwritev:37:EIO, or the name of a scene in disks.py")
-    parser.add_argument("--keep", action="store_true", help="keeps the folders of points that failed")
+    parser.add_argument("--keep", action="store_true", help="with --only: keeps the folder")
     return parser.parse_args()
 
 
@@ -50,28 +51,41 @@ def choose(counts, options):
 
 def tell(text, outcome):
     for failure in outcome.failures:
-        print(f"FAIL {text} ({outcome.path}): {failure}", flush=True)
+        print(f"FAIL {text} {outcome.path and f'({outcome.path})'}: {failure}", flush=True)
 
 
-def try_all(points, torn_write, options):
-    """The table: row -> [tried, failed, fired]."""
-    table = {}
-    began = time.monotonic()
-    with concurrent.futures.ProcessPoolExecutor(PARALLEL) as pool:
-        running = {
-            pool.submit(try_point, text, torn_write, False): (row, text) for row, text in points
-        }  # fmt: skip
+def try_all(tasks):
+    """The table: row -> [tried, failed, fired, skipped]."""
+    table, began = {}, time.monotonic()
+    pool = concurrent.futures.ProcessPoolExecutor(PARALLEL)
+    try:
+        running = {pool.submit(task, text): (row, text) for row, text, task in tasks}
         for done, future in enumerate(concurrent.futures.as_completed(running), 1):
             row, text = running[future]
             outcome = future.result()
-            entry = table.setdefault(row, [0, 0, 0])
+            entry = table.setdefault(row, [0, 0, 0, ""])
             entry[0] += 1
             entry[1] += bool(outcome.failures)
             entry[2] += outcome.fired > 0
+            entry[3] = outcome.skipped
             tell(text, outcome)
             if done % 100 == 0:
                 print(f"     {done} of {len(running)} points after {time.monotonic() - began:.0f} s", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return table
+
+
+def print_table(table):
+    print(f"\n{'during':9} {'call':11} {'fault':10} {'points':>6} {'fired':>6} {'failed':>6}")
+    silent = False
+    for (scenario, kind, fault), (tried, failed, fired, skipped) in sorted(table.items(), reverse=True):
+        note = f"  skipped: {skipped}" if skipped else "" if fired else "  NEVER FIRED"
+        silent |= not fired and not skipped
+        print(f"{scenario:9} {kind:11} {fault:10} {tried:6} {fired:6} {failed:6}{note}")
+    total = [sum(entry[n] for entry in table.values()) for n in range(3)]
+    print(f"{'all':32} {total[0]:6} {total[2]:6} {total[1]:6}")
+    return total[1] > 0 or silent
 
 
 def print_table(table):
@@ -99,15 +113,18 @@ def main():
         for failure in failures:
             print(f"FAIL without any fault: {failure}")
         return 1
+    tasks = [(("disk", name, ""), name, try_scene) for name in SCENES]
+    point = functools.partial(try_point, torn_write=torn_write)
     if options.only:
-        outcome = try_point(options.only, torn_write, options.keep)
+        outcome = try_scene(options.only) if options.only in SCENES else point(options.only, keeps=options.keep)
         print(outcome.log)
         tell(options.only, outcome)
-        print(f"fired {outcome.fired} times, {len(outcome.failures)} failures{f', {outcome.folder}' * options.keep}")
-        return int(bool(outcome.failures) or not outcome.fired)
+        print(f"fired {outcome.fired} times, {len(outcome.failures)} failures {outcome.skipped}{outcome.folder}")
+        return int(bool(outcome.failures) or not (outcome.fired or outcome.skipped))
     told = ", ".join(f"{kind} {count}" for (scenario, kind), count in sorted(counts.items()) if scenario == "story")
     print(f"the story's calls on its directory: {told}", flush=True)
-    return int(print_table(try_all(list(choose(counts, options)), torn_write, options)))
+    tasks += [(row, text, point) for row, text in choose(counts, options)]
+    return int(print_table(try_all(tasks)))
 
 
 if __name__ == "__main__":

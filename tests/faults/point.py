@@ -25,6 +25,7 @@ class Outcome:
     path: str = ""
     log: str = ""
     folder: str = ""
+    skipped: str = ""
 
 
 @contextlib.contextmanager
@@ -74,7 +75,7 @@ def try_point(text, torn_write, keeps=False):
     log = story.broker.said().decode("utf-8", "replace") if story else ""
     if not keeps:
         shutil.rmtree(folder, ignore_errors=True)
-    return Outcome(failures, len(fired), fired[0].path if fired else "", log, folder)
+    return Outcome(failures, len(fired), fired[0].path if fired else "", log, f"in {folder}" if keeps else "")
 
 
 def crash(folder, torn_write):

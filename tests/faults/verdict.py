@@ -59,7 +59,7 @@ class Broken(Exception):
 class Verdict:
     def __init__(self, story):
         self.story, self.broker = story, story.broker
-        self.wire, self.found = Wire(self.broker.port), {}
+        self.wire, self.found = Wire(self.broker), {}
 
     def find(self):
         """The failures, those of the story among them."""

@@ -1,5 +1,6 @@
 """Kafka's protocol, as little of it as the story needs: every answer is seen as it is, nothing is retried."""
 
+import functools
 import socket
 import struct
 
@@ -42,11 +43,20 @@ def crc_table():
 CRC = list(crc_table())
 
 
-def crc32c(data):
-    crc = 0xFFFFFFFF
+@functools.lru_cache(16)
+def crc_after(data):
+    """The checksum's state; kept, because the records that fill a disk begin alike."""
+    return crc_on(0xFFFFFFFF, data)
+
+
+def crc_on(crc, data):
     for byte in data:
         crc = CRC[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
+    return crc
+
+
+def crc32c(data):
+    return crc_on(crc_after(data[:-64]), data[-64:]) ^ 0xFFFFFFFF
 
 
 def varint(number):
@@ -107,8 +117,9 @@ def check(code):
 class Wire:
     """One connection; made again when it broke."""
 
-    def __init__(self, port, seconds=15):
-        self.port, self.seconds, self.socket = port, seconds, None
+    def __init__(self, broker, seconds=15):
+        # Its port is another after each start.
+        self.broker, self.seconds, self.socket = broker, seconds, None
 
     def close(self):
         if self.socket:
@@ -119,7 +130,7 @@ class Wire:
         frame = struct.pack(">hhi", key, version, 7) + string("faults") + body
         try:
             if self.socket is None:
-                self.socket = socket.create_connection(("127.0.0.1", self.port), self.seconds)
+                self.socket = socket.create_connection(("127.0.0.1", self.broker.port), self.seconds)
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.sendall(struct.pack(">i", len(frame)) + frame)
             (size,) = struct.unpack(">i", self.read(4))
