@@ -74,6 +74,8 @@ class Verdict:
                     check()
                 except (Broken, Refused) as broken:
                     found.append(f"{check.__name__}: {broken}")
+                    if check == self.read_logs:
+                        break
             self.wire.close()
             code = self.broker.stop()
             if code != 0:
