@@ -106,7 +106,7 @@ class Story:
         self.commit_offset(40)
         if GONE in self.made:
             self.gone = "asked"
-            if self.act("delete topic", lambda: self.wire.delete_topic(GONE), (3,), True) is not None:
+            if self.act("delete topic", lambda: self.wire.delete_topic(GONE), (3,)) is not None:
                 self.gone = "acked"
 
     def second_life(self):
@@ -120,7 +120,7 @@ class Story:
 
     def make(self, topic, configs):
         if topic not in self.made:
-            made = self.act(f"create {topic}", lambda: self.wire.create_topic(topic, {**CONFIGS, **configs}), (36,), True)
+            made = self.act(f"create {topic}", lambda: self.wire.create_topic(topic, {**CONFIGS, **configs}), (36,))
             if made is not None:
                 self.made.add(topic)
 
@@ -163,14 +163,14 @@ class Story:
         if not ends:
             return
         transaction.asked = True
-        ended = self.act("end transaction", lambda: self.wire.end_transaction(*names, commits), (), True)
+        ended = self.act("end transaction", lambda: self.wire.end_transaction(*names, commits))
         transaction.acked = ended is not None
 
     def commit_offset(self, offset):
         if PLAIN not in self.made:
             return
         self.offsets_asked.add(offset)
-        if self.act("commit offset", lambda: self.wire.commit_offset(READER, PLAIN, offset), (), True) is not None:
+        if self.act("commit offset", lambda: self.wire.commit_offset(READER, PLAIN, offset)) is not None:
             self.offset_acked, self.offsets_asked = offset, {offset}
 
     def trim(self):
@@ -197,8 +197,8 @@ class Story:
         while not holds() and self.broker.is_alive() and not self.refuses and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def act(self, what, call, done=(), gives_nothing=False):
-        """Asks until it is acknowledged, as long as a client would go on; None when it is given up.
+    def act(self, what, call, done=()):
+        """Asks until it is acknowledged, as long as a client would go on; never None, but when it is given up.
 
         `done`: errors that mean, at a second time, that the first was done.
         """
@@ -226,7 +226,7 @@ class Story:
                 self.fail(f"{what}: {gone}, although the broker lives")
                 break
             self.note(what, asked)
-            return True if gives_nothing else result
+            return True if result is None else result
         self.given_up.append(f"{what}: {last}")
         self.refuses = True
         return None
