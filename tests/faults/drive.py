@@ -28,7 +28,7 @@ def shares(rows, points):
     """How many points each row gets: the same for all, as long as a row has so many calls."""
     left, share = dict(rows), dict.fromkeys(rows, 0)
     while points > 0 and left:
-        for row in sorted(left):
+        for row in sorted(left, reverse=True):
             share[row] += 1
             points -= 1
             if share[row] >= left[row]:
