@@ -40,13 +40,12 @@ pub struct NamedSettings {
 impl NamedSettings {
     /// Reads the file; damage is refused, in one line.
     pub fn open(logs: Arc<LogDir>, file: &'static str) -> io::Result<Self> {
-        let by_name = match logs.disk().read(file) {
-            Ok(bytes) => decode(&bytes).ok_or_else(|| {
+        let by_name = match logs.kept(file)? {
+            Some(bytes) => decode(&bytes).ok_or_else(|| {
                 let text = format!("{file} is damaged: restore it from a copy, or delete it");
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
+            None => BTreeMap::new(),
         };
         Ok(Self { logs, file, by_name: RwLock::new(Arc::new(by_name)), changes: Mutex::new(()) })
     }

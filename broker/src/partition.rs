@@ -120,6 +120,12 @@ impl Partition {
         self.log.ends()
     }
 
+    /// Whether its log directory has failed: then it takes nothing more until the next start.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.log.dir().failed().is_some()
+    }
+
     /// Waits until everything before `next_offset` is durable, which `acks=all` waits for.
     ///
     /// # Errors

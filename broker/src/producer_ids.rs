@@ -27,13 +27,12 @@ pub struct ProducerIds {
 impl ProducerIds {
     /// Goes on where the last process stopped claiming.
     pub fn open(logs: Arc<LogDir>) -> io::Result<Self> {
-        let end = match logs.disk().read(FILE) {
-            Ok(bytes) => parse(&bytes).ok_or_else(|| {
+        let end = match logs.kept(FILE)? {
+            Some(bytes) => parse(&bytes).ok_or_else(|| {
                 let text = format!("{FILE} is damaged: expected a number and its checksum");
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
+            None => 0,
         };
         Ok(Self { logs, block: Mutex::new(Block { next: end, end }) })
     }
@@ -85,5 +84,16 @@ mod tests {
         }
         logs.save(FILE, b"17 00000000\n").unwrap();
         assert!(ProducerIds::open(logs).is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(OsDisk::open(folder.path()).unwrap());
+        let clock = Arc::new(ManualClock::new(0));
+        let (logs, _) = LogDir::open(disk, LogDirOptions::default(), clock).unwrap();
+        std::fs::create_dir(folder.path().join(FILE)).unwrap();
+        let error = ProducerIds::open(logs).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read producer-ids: "), "{error}");
     }
 }

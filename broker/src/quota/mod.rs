@@ -64,16 +64,15 @@ pub struct Quotas {
 impl Quotas {
     /// Reads the file. One that is damaged is refused: clients would be let loose without a word.
     pub fn open(logs: Arc<LogDir>, clock: Arc<dyn Clock>, gauges: QuotaGauges) -> io::Result<Self> {
-        let book = match logs.disk().read(FILE) {
-            Ok(bytes) => decode(&bytes).map_err(|why| {
+        let book = match logs.kept(FILE)? {
+            Some(bytes) => decode(&bytes).map_err(|why| {
                 let text = format!(
                     "{FILE} is damaged ({why}): restore it from a copy, or delete it and set the \
                      client quotas anew"
                 );
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
-            Err(error) => return Err(error),
+            None => Book::default(),
         };
         Ok(Self {
             logs,

@@ -4,8 +4,8 @@
 //! decision durable -> markers appended -> markers durable, offsets count -> complete
 //! ```
 //!
-//! A marker that is not taken is tried again until it is, or its topic is gone. Written twice it
-//! changes nothing, so after a crash all are written once more.
+//! A marker that is not taken is tried again until it is, or its topic is gone, or the log directory
+//! is offline. Written twice it changes nothing, so after a crash all are written once more.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -109,11 +109,15 @@ impl Transactions {
             left.retain(|place| self.partition(place).is_some());
             let mut appended = Vec::new();
             for place in &left {
-                let Some(partition) = self.partition(place) else { continue };
-                match self.append_marker(&partition, producer, marker) {
-                    Ok(next_offset) => appended.push((place.clone(), partition, next_offset)),
+                let Some(of_place) = self.partition(place) else { continue };
+                match self.append_marker(&of_place, producer, marker) {
+                    Ok(next_offset) => appended.push((place.clone(), of_place, next_offset)),
                     Err(error) => {
                         let (topic, partition) = place;
+                        if of_place.is_offline() {
+                            // For good; the next start goes on. The client must not wait for it.
+                            return Err(ResponseError::CoordinatorNotAvailable);
+                        }
                         tracing::warn!(topic, partition, %error, "a marker is tried again");
                     }
                 }

@@ -205,6 +205,19 @@ impl LogDir {
         Ok(())
     }
 
+    /// The whole of a small file beside the logs, or nothing when it was never written.
+    ///
+    /// # Errors
+    /// When it cannot be read; the error names the file, which the operating system does not.
+    pub fn kept(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        match self.disk.read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map(Some).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot read {path}: {error}"))
+            }),
+        }
+    }
+
     /// Replaces a small file beside the logs, durably and in one step. The one door for all that
     /// the broker writes down there: a full disk has a reserve for it, and a failure after which
     /// file and memory may tell different stories takes the directory offline, so that the next
