@@ -155,8 +155,8 @@ impl Broker {
         }
         gauges.producers.set(producers);
         let (available_bytes, used_bytes) = self.request_memory.available_and_used();
-        gauges.memory_pool_available.set(available_bytes as i64);
-        gauges.memory_pool_used.set(used_bytes as i64);
+        gauges.memory_pool.available.set(available_bytes as i64);
+        gauges.memory_pool.used.set(used_bytes as i64);
         gauges.share_groups.set(self.shares.groups.all().len() as i64);
         gauges.share_sessions.set(self.shares.sessions().len() as i64);
         self.refresh_groups();

@@ -60,10 +60,6 @@ pub struct Gauges {
     pub active_controllers: IntGauge,
     /// `kafka_controller_kafkacontroller_offlinepartitionscount`
     pub offline_partitions: IntGauge,
-    /// `kafka_network_socketserver_memorypoolavailable`
-    pub memory_pool_available: IntGauge,
-    /// `kafka_network_socketserver_memorypoolused`
-    pub memory_pool_used: IntGauge,
     /// `kafka_server_replicamanager_leadercount`
     pub leaders: IntGauge,
     /// `kafka_server_replicamanager_partitioncount`
@@ -100,6 +96,8 @@ pub struct Gauges {
     pub rebalances: IntGauge,
     /// Fetch sessions.
     pub fetch_sessions: FetchSessionGauges,
+    /// The memory for requests.
+    pub memory_pool: MemoryPoolGauges,
 }
 
 /// What is known of fetch sessions.
@@ -128,6 +126,30 @@ impl FetchSessionGauges {
                 "incrementalfetchsessionevictions",
                 "Fetch sessions that made way for others since the start.",
             )?,
+        })
+    }
+}
+
+/// `kafka_network_socketserver_memorypool…`: the bytes of requests under way.
+#[derive(Debug)]
+pub struct MemoryPoolGauges {
+    /// For which there is room.
+    pub available: IntGauge,
+    /// That are read or under way.
+    pub used: IntGauge,
+}
+
+impl MemoryPoolGauges {
+    fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| {
+            make.gauge(&format!("kafka_network_socketserver_memorypool{name}"), help)
+        };
+        Ok(Self {
+            available: gauge(
+                "available",
+                "Bytes for which requests have room; 0 without queued.max.request.bytes.",
+            )?,
+            used: gauge("used", "Bytes of requests that are read or under way.")?,
         })
     }
 }
@@ -171,14 +193,6 @@ impl Gauges {
             offline_partitions: make.gauge(
                 "kafka_controller_kafkacontroller_offlinepartitionscount",
                 "Partitions that cannot be written: damaged, or their log directory failed.",
-            )?,
-            memory_pool_available: make.gauge(
-                "kafka_network_socketserver_memorypoolavailable",
-                "Bytes for which requests have room; 0 without queued.max.request.bytes.",
-            )?,
-            memory_pool_used: make.gauge(
-                "kafka_network_socketserver_memorypoolused",
-                "Bytes of requests that are read or under way.",
             )?,
             leaders: make.gauge(
                 "kafka_server_replicamanager_leadercount",
@@ -245,6 +259,7 @@ impl Gauges {
             share_sessions: make
                 .gauge("weir_share_sessions", "Members of share groups that fetch.")?,
             fetch_sessions: FetchSessionGauges::new(make)?,
+            memory_pool: MemoryPoolGauges::new(make)?,
             producers: make.gauge("weir_producers", "Idempotent producers that are remembered.")?,
         })
     }
