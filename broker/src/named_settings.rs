@@ -93,7 +93,8 @@ fn encode(by_name: &BTreeMap<String, Settings>) -> Vec<u8> {
     format!("{:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Settings>> {
+/// What the bytes of such a file say; `None` when they are damaged.
+pub fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Settings>> {
     let (checksum, body) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
     let body = body.strip_suffix('\n')?;
     let is_true = checksum == format!("{:08x}", crc32fast::hash(body.as_bytes()));

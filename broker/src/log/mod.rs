@@ -9,6 +9,7 @@
 //! - `log start <= high watermark <= log end`; with `durability=os` the last two are one.
 //! - There is one appender at a time, behind one lock; readers take no lock that it holds.
 //! - A batch that is refused takes no offset and leaves no byte.
+pub mod check;
 pub mod cleaning;
 pub mod config;
 pub mod dir;

@@ -38,11 +38,12 @@ use crate::producers::BATCHES_REMEMBERED;
 use crate::sync::counters::SyncCounters;
 use crate::sync::{Publish, SyncPoint, SyncQueue};
 
-const META: &str = "meta.properties";
-const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-const LOG_STARTS: &str = "log-start-offset-checkpoint";
-const CLEANED: &str = "cleaner-offset-checkpoint";
-const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// Whose directory it is.
+pub const META: &str = "meta.properties";
+pub(super) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
+pub(super) const CLEANED: &str = "cleaner-offset-checkpoint";
+pub(super) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// How much longer than that the next start may take is bounded by this.
 const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
 /// How often the thread looks at the time when nothing happens.
