@@ -1,6 +1,7 @@
 //! `weir log`: the files of a broker that has stopped, or a copy of them.
 
 mod check;
+mod salvage;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,12 @@ pub(crate) enum LogCommand {
     ///
     /// Exit code 0: all is as it was written. 3: damage was found. 1: it could not be found out.
     Check(check::Check),
+    /// Make a damaged partition one that opens again; records that are damaged are lost.
+    ///
+    /// Every good batch stays at its offset; an empty batch takes the place of each damaged stretch,
+    /// as cleaning leaves them. A segment that is changed is kept as it was found, as *.log.damaged.
+    /// Indexes are made anew by the next start. The broker must have stopped.
+    Salvage(salvage::Salvage),
 }
 
 /// Where the logs lie.
@@ -32,6 +39,7 @@ pub(crate) struct DataDir {
 pub(crate) fn run(command: &LogCommand) -> Result<ExitCode, Failure> {
     match command {
         LogCommand::Check(check) => check::run(check),
+        LogCommand::Salvage(salvage) => salvage::run(salvage),
     }
 }
 

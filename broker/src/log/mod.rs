@@ -23,6 +23,7 @@ pub mod open;
 pub mod recovery;
 pub mod retention;
 pub mod retire;
+pub mod salvage;
 pub mod seeded_bugs;
 pub mod segment;
 pub mod summary;

@@ -78,7 +78,7 @@ fn offsets(
     let Some(bytes) = report.read(disk, path) else {
         return (report.problems.len() == count).then(Offsets::new);
     };
-    let offsets = checkpoint::read_offsets(&bytes);
+    let offsets = checkpoint::read_offsets(path, &bytes);
     if offsets.is_none() {
         report.problems.push(problem());
     }

@@ -6,10 +6,10 @@
 //! A problem is one of three kinds. *Damage* has lost what was durable, or may have. A *derived* file
 //! is made anew from the log by the next start. A *tail* behind the last checkpoint is what a crash
 //! leaves: the next start cuts it.
+pub(in crate::log) mod segment;
 pub(in crate::log) mod survey;
 
 mod dir_state;
-mod segment;
 
 use std::fmt;
 use std::io;

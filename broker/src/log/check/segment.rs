@@ -116,11 +116,18 @@ impl LogFiles<'_> {
         }
     }
 
-    fn look(&self, bounds: &Bounds, path: &str) -> io::Result<(Survey, u64)> {
+    /// Looks through a segment; also how many bytes it has.
+    pub(in crate::log) fn look(&self, bounds: &Bounds, path: &str) -> io::Result<(Survey, u64)> {
         let mut file = WindowedFile::open(self.disk, path)?;
         let size_bytes = file.size_bytes();
         let survey = survey(bounds, size_bytes, &mut |range| file.read(range))?;
         Ok((survey, size_bytes))
+    }
+
+    /// Whether that is only what a crash leaves behind the last checkpoint.
+    pub(in crate::log) fn is_tail(&self, gap: &Gap) -> bool {
+        let is_above = |durable_end| gap.offsets.start >= durable_end;
+        !self.known.was_clean && self.known.recovery_point.is_some_and(is_above)
     }
 
     fn tell_segment(&self, path: &str, survey: &Survey, report: &mut Report) {
@@ -129,9 +136,9 @@ impl LogFiles<'_> {
              --topic {}:{}",
             self.topic, self.partition
         );
-        for Gap { bytes, offsets } in &survey.gaps {
-            let is_above = |durable_end| offsets.start >= durable_end;
-            let is_tail = !self.known.was_clean && self.known.recovery_point.is_some_and(is_above);
+        for gap in &survey.gaps {
+            let Gap { bytes, offsets } = gap;
+            let is_tail = self.is_tail(gap);
             let what = match (is_tail, bytes.is_empty(), offsets.is_empty()) {
                 (true, ..) => "no valid batch, and none was durable at the last checkpoint",
                 (_, true, _) => "the batches of these offsets are missing",
