@@ -124,13 +124,14 @@ const RESTORE: &str = "restore it from a copy";
 fn check_settings(disk: &dyn Disk, report: &mut Report) {
     const DAMAGED: &str = "its checksum or its format is wrong";
     let set_anew = "restore it from a copy, or delete it and set anew what it held";
-    let is_named = |bytes: &[u8]| match named_settings::decode(bytes) {
+    let is_named = |name: &str, bytes: &[u8]| match named_settings::decode(name, bytes) {
         Some(_) => Ok(()),
         None => Err(DAMAGED.to_owned()),
     };
-    let is_quotas = |bytes: &[u8]| quota::file::decode(bytes).map(drop);
-    let is_ids = |bytes: &[u8]| producer_ids::parse(bytes).map(drop).ok_or(DAMAGED.to_owned());
-    type Read<'a> = &'a dyn Fn(&[u8]) -> Result<(), String>;
+    let is_quotas = |_: &str, bytes: &[u8]| quota::file::decode(bytes).map(drop);
+    let is_ids =
+        |_: &str, bytes: &[u8]| producer_ids::parse(bytes).map(drop).ok_or(DAMAGED.to_owned());
+    type Read<'a> = &'a dyn Fn(&str, &[u8]) -> Result<(), String>;
     let files: BTreeMap<&str, (Read<'_>, &str)> = BTreeMap::from([
         (defaults::FILE, (&is_named as Read<'_>, set_anew)),
         (group_configs::FILE, (&is_named as Read<'_>, set_anew)),
@@ -140,7 +141,7 @@ fn check_settings(disk: &dyn Disk, report: &mut Report) {
     ]);
     for (name, (read, remedy)) in files {
         if let Some(bytes) = report.read(disk, name)
-            && let Err(what) = read(&bytes)
+            && let Err(what) = read(name, &bytes)
         {
             report.problems.push(Problem::of_file(name, what, remedy));
         }

@@ -61,6 +61,8 @@ pub struct LogDir {
     queue: Arc<SyncQueue>,
     /// Whether recovery points were read, and the stop before was an orderly one.
     was_clean: bool,
+    /// Whether it is known which logs were ever cleaned.
+    knows_cleaned: bool,
     logs: Mutex<Logs>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -133,6 +135,7 @@ impl LogDir {
             }
             _ => Publish::AtAppend,
         };
+        let knows_cleaned = cleaned.is_some();
         let logs = Logs {
             starts,
             recovery_points: recovery_points.unwrap_or_default(),
@@ -147,6 +150,7 @@ impl LogDir {
             options,
             meta,
             was_clean,
+            knows_cleaned,
             logs: Mutex::new(logs),
             thread: Mutex::default(),
         });
@@ -362,7 +366,7 @@ impl LogDir {
     }
 
     fn write_offsets(&self, path: &str, offsets: &Offsets) -> Result<(), LogError> {
-        self.save(path, &checkpoint::write_offsets(offsets))
+        self.save(path, &checkpoint::write_offsets(path, offsets))
     }
 
     fn start_thread(self: &Arc<Self>) -> Result<(), LogError> {
