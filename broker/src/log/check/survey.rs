@@ -159,16 +159,10 @@ fn judge(bounds: &Bounds, size_bytes: u64, whole: &[Place]) -> Survey {
         place.header.base_offset >= base_offset && end.is_none_or(|end| place.next_offset() <= end)
     };
     let inside: Vec<Place> = whole.iter().filter(is_inside).copied().collect();
-    let spans: Vec<(i64, i64)> =
-        inside.iter().map(|place| (place.header.base_offset.0, place.next_offset().0)).collect();
+    let row = row_without_doubt(base_offset, has_holes, inside);
     let mut survey = Survey::default();
     let (mut position, mut expected) = (0, base_offset);
-    for (place, is_in_row) in inside.iter().zip(longest_row(&spans)) {
-        let leaves_gap = place.header.base_offset > expected;
-        let is_doubtful = leaves_gap && !has_holes && place.position == position;
-        if !is_in_row || is_doubtful {
-            continue;
-        }
+    for place in &row {
         if place.position > position {
             let offsets = expected..place.header.base_offset;
             survey.gaps.push(Gap { bytes: position..place.position, offsets });
@@ -189,6 +183,35 @@ fn judge(bounds: &Bounds, size_bytes: u64, whole: &[Place]) -> Survey {
     let kept = longest_row(&epochs);
     survey.odd_epochs = (0..kept.len()).filter(|place| !kept[*place]).collect();
     survey
+}
+
+/// The longest row of batches whose offsets only grow, without those that follow the one before at
+/// once and yet leave a gap: where there are no holes, or where the next batch belongs into it.
+fn row_without_doubt(base_offset: Offset, has_holes: bool, mut places: Vec<Place>) -> Vec<Place> {
+    loop {
+        let spans: Vec<(i64, i64)> =
+            places.iter().map(|it| (it.header.base_offset.0, it.next_offset().0)).collect();
+        let kept = longest_row(&spans);
+        let (mut position, mut expected, mut doubtful) = (0, base_offset, None);
+        for (number, place) in places.iter().enumerate().filter(|(number, _)| kept[*number]) {
+            let is_gap = place.position == position && place.header.base_offset > expected;
+            let into_gap =
+                |next: &Place| (expected..place.next_offset()).contains(&next.header.base_offset);
+            if is_gap && (!has_holes || places.get(number + 1).is_some_and(into_gap)) {
+                doubtful = Some(number);
+                break;
+            }
+            (position, expected) = (place.end(), place.next_offset());
+        }
+        match doubtful {
+            Some(number) => drop(places.remove(number)),
+            None => {
+                let mut kept = kept.into_iter();
+                places.retain(|_| kept.next().unwrap_or(false));
+                return places;
+            }
+        }
+    }
 }
 
 /// Marks the longest row of spans of which each begins where the one before ends, or later.
