@@ -55,6 +55,7 @@ macro_rules! from_error {
 }
 
 from_error!(
+    weir_broker::disk::os::OpenError,
     weir_broker::start::StartError,
     weir_broker::start::StopError,
     weir_compactor::start::StartError,

@@ -1,12 +1,13 @@
 //! `weir`: one command for all of it.
 //!
 //! Exit codes: 0 done, 1 it failed (one line on standard error says what and what to do),
-//! 2 wrong usage, 3 `table verify` found that table and log differ.
+//! 2 wrong usage, 3 `table verify` found that table and log differ, or `log check` found damage.
 
 mod consume;
 mod demo;
 mod failure;
 mod group;
+mod log;
 mod print;
 mod produce;
 mod serve;
@@ -39,6 +40,7 @@ Examples:
   weir group describe billing      how far a consumer group has read, and what is left
   weir table list                  which tables there are
   weir table read default.orders   the rows of one
+  weir log check                   whether any file of a stopped broker is damaged
 
 WEIR_LOG sets what is logged to standard error: off, error, warn, info, debug or trace.";
 
@@ -62,6 +64,9 @@ enum Command {
     /// Look at consumer groups, and move or forget their offsets.
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Check the files of a broker that has stopped, or of a copy, for damage.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Look at tables: list, describe, read, verify.
     #[command(subcommand)]
     Table(table::TableCommand),
@@ -107,6 +112,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Produce(produce) => produce::run(produce).await?,
         Command::Consume(consume) => consume::run(consume).await?,
         Command::Group(command) => group::run(command).await?,
+        Command::Log(command) => return log::run(&command),
         Command::Table(command) => return table::run(command).await,
     }
     Ok(ExitCode::SUCCESS)

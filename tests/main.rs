@@ -10,6 +10,8 @@ mod disk_faults;
 mod history;
 mod kill;
 mod kit;
+mod log_command;
 mod power_loss;
+mod rot;
 mod seeded_bugs;
 mod tidy;

@@ -6,12 +6,14 @@
 //!
 //! Each room knows only those to its right. `config`, `metrics` and `clock` stand below all of
 //! them; `quota` and `named_settings` know only `log` of the others. `start` puts everything
-//! together, and `admin` and `housekeeping` look after it.
+//! together, and `admin` and `housekeeping` look after it; `check` looks at its files when it has
+//! stopped.
 pub mod admin;
 pub mod api;
 pub mod arguments;
 pub mod broker;
 pub mod catalog;
+pub mod check;
 pub mod cleaner;
 pub mod client_metrics;
 pub mod clock;

@@ -1,5 +1,6 @@
 //! Settings of things that have a name and nothing else (a group, a metrics subscription), in one
-//! small file of their own: a checksum, and names with their settings. Saved whole and atomically.
+//! small file of their own: a checksum, which covers the file's name too, and names with their
+//! settings. Saved whole and atomically.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,7 +42,7 @@ impl NamedSettings {
     /// Reads the file; damage is refused, in one line.
     pub fn open(logs: Arc<LogDir>, file: &'static str) -> io::Result<Self> {
         let by_name = match logs.kept(file)? {
-            Some(bytes) => decode(&bytes).ok_or_else(|| {
+            Some(bytes) => decode(file, &bytes).ok_or_else(|| {
                 let text = format!("{file} is damaged: restore it from a copy, or delete it");
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
@@ -81,22 +82,28 @@ impl NamedSettings {
         if is_dry || by_name == *self.all() {
             return Ok(());
         }
-        self.logs.save(self.file, &encode(&by_name))?;
+        self.logs.save(self.file, &encode(self.file, &by_name))?;
         *self.by_name.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_name);
         Ok(())
     }
 }
 
-fn encode(by_name: &BTreeMap<String, Settings>) -> Vec<u8> {
+fn encode(file: &str, by_name: &BTreeMap<String, Settings>) -> Vec<u8> {
     let body = serde_json::to_string(by_name).expect("strings can be written");
-    format!("{:08x}\n{body}\n", crc32fast::hash(body.as_bytes())).into_bytes()
+    format!("{:08x}\n{body}\n", sum(&[file, "\n", &body])).into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Settings>> {
+/// What the bytes of the file of that name say; `None` when they are damaged, or another file's.
+pub fn decode(file: &str, bytes: &[u8]) -> Option<BTreeMap<String, Settings>> {
     let (checksum, body) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
     let body = body.strip_suffix('\n')?;
-    let is_true = checksum == format!("{:08x}", crc32fast::hash(body.as_bytes()));
-    is_true.then(|| serde_json::from_str(body).ok()).flatten()
+    // Older programs left the name out.
+    let known = [sum(&[file, "\n", body]), sum(&[body])].map(|sum| format!("{sum:08x}"));
+    known.iter().any(|sum| sum == checksum).then(|| serde_json::from_str(body).ok()).flatten()
+}
+
+fn sum(parts: &[&str]) -> u32 {
+    crc32fast::hash(parts.concat().as_bytes())
 }
 
 #[cfg(test)]
@@ -107,12 +114,13 @@ mod tests {
     fn what_is_written_is_read_and_every_flipped_bit_is_noticed() {
         let set = Settings::from([("share.auto.offset.reset".to_owned(), "earliest".to_owned())]);
         let by_name = BTreeMap::from([("g".to_owned(), set)]);
-        let bytes = encode(&by_name);
-        assert_eq!(decode(&bytes), Some(by_name));
+        let bytes = encode("f", &by_name);
+        assert_eq!(decode("f", &bytes), Some(by_name));
+        assert_eq!(decode("another", &bytes), None);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&flipped), None, "bit {bit}");
+            assert_eq!(decode("f", &flipped), None, "bit {bit}");
         }
     }
 }

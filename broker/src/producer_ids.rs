@@ -56,7 +56,8 @@ fn show(end: i64) -> String {
     format!("{number} {:08x}\n", crc32fast::hash(number.as_bytes()))
 }
 
-fn parse(bytes: &[u8]) -> Option<i64> {
+/// What the bytes of the file say; `None` when they are damaged.
+pub fn parse(bytes: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(bytes).ok()?;
     let end = text.split(' ').next()?.parse().ok()?;
     (end >= 0 && show(end) == text).then_some(end)

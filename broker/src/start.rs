@@ -236,33 +236,21 @@ fn raise_open_files() {
 /// All that blocks: the lock, recovery, the catalog.
 fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
     raise_open_files();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(Path::new(config.log_dir()))?);
+    open_on(disk, config, Arc::new(SystemClock))
+}
+
+/// A broker with all that its disk holds, which serves nobody yet.
+///
+/// # Errors
+/// What is wrong with the disk's files.
+pub fn open_on(
+    disk: Arc<dyn Disk>,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Broker>, StartError> {
+    let (logs, metrics) = open_logs(disk, &config, clock.clone())?;
     let directory = config.log_dir().to_owned();
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(Path::new(&directory))?);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = LogDirOptions {
-        durability: match config.log_durability.as_str() {
-            "os" => Durability::Os,
-            _ => Durability::Fsync,
-        },
-        read_mode: match config.read_mode.as_str() {
-            "pread" => ReadMode::Pread,
-            _ => ReadMode::Mmap,
-        },
-        node_id: config.node_id,
-        producer_silence_max_ms: i64::from(config.producer_id_expiration_ms),
-        ..LogDirOptions::default()
-    };
-    let (logs, was_clean) = LogDir::open(disk, options, clock.clone())
-        .map_err(|source| StartError::Log { directory: directory.clone(), source })?;
-    if !was_clean {
-        tracing::info!(directory, "the last stop was not clean: logs are checked");
-    }
-    let metrics = Arc::new(Metrics::new()?);
-    let counters = logs.counters();
-    metrics.register(Box::new(counters.syncs.clone()))?;
-    metrics.register(Box::new(counters.sync_seconds.clone()))?;
-    metrics.register(Box::new(counters.group_partitions.clone()))?;
-    metrics.register(Box::new(counters.failed.clone()))?;
     let catalog = Catalog::open(logs.clone(), config.clone(), metrics.clone())
         .map_err(|source| StartError::Catalog { directory: directory.clone(), source })?;
     let catalog = Arc::new(catalog);
@@ -314,4 +302,37 @@ fn open(config: Arc<Config>) -> Result<Arc<Broker>, StartError> {
         metrics,
         clock,
     }))
+}
+
+fn open_logs(
+    disk: Arc<dyn Disk>,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<LogDir>, Arc<Metrics>), StartError> {
+    let directory = config.log_dir().to_owned();
+    let options = LogDirOptions {
+        durability: match config.log_durability.as_str() {
+            "os" => Durability::Os,
+            _ => Durability::Fsync,
+        },
+        read_mode: match config.read_mode.as_str() {
+            "pread" => ReadMode::Pread,
+            _ => ReadMode::Mmap,
+        },
+        node_id: config.node_id,
+        producer_silence_max_ms: i64::from(config.producer_id_expiration_ms),
+        ..LogDirOptions::default()
+    };
+    let (logs, was_clean) = LogDir::open(disk, options, clock)
+        .map_err(|source| StartError::Log { directory: directory.clone(), source })?;
+    if !was_clean {
+        tracing::info!(directory, "the last stop was not clean: logs are checked");
+    }
+    let metrics = Arc::new(Metrics::new()?);
+    let counters = logs.counters();
+    metrics.register(Box::new(counters.syncs.clone()))?;
+    metrics.register(Box::new(counters.sync_seconds.clone()))?;
+    metrics.register(Box::new(counters.group_partitions.clone()))?;
+    metrics.register(Box::new(counters.failed.clone()))?;
+    Ok((logs, metrics))
 }

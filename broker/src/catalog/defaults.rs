@@ -15,7 +15,7 @@ use crate::log::dir::LogDir;
 use crate::named_settings::{NamedSettings, Settings, SettingsError};
 
 /// The file.
-const FILE: &str = "broker-configs";
+pub const FILE: &str = "broker-configs";
 
 /// The broker's settings, and how they came about.
 #[derive(Debug)]

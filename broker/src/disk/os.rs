@@ -20,8 +20,9 @@ pub struct OsDisk {
     root: PathBuf,
     /// The directory itself, kept open: between a renaming and its sync nothing may be lacking.
     folder: File,
-    /// The lock goes with the file.
-    _lock: File,
+    /// The lock goes with the file. A copy that nobody may write to has none.
+    _lock: Option<File>,
+    is_read_only: bool,
 }
 
 /// Why a data directory cannot be had.
@@ -34,6 +35,12 @@ pub enum OpenError {
     )]
     InUse {
         /// Which.
+        path: PathBuf,
+    },
+    /// There is none.
+    #[error("there is no data directory {}", path.display())]
+    Missing {
+        /// Where it was sought.
         path: PathBuf,
     },
     /// The operating system refuses.
@@ -77,12 +84,44 @@ impl OsDisk {
             Err(TryLockError::Error(source)) => return Err(fail("lock")(source)),
         }
         let folder = File::open(&root).map_err(fail("open"))?;
-        let disk = OsDisk { root, folder, _lock: lock };
+        let disk = OsDisk { root, folder, _lock: Some(lock), is_read_only: false };
         // The directory's own name must survive a power cut as well as what is in it.
         if let Some(above) = disk.root.parent() {
             File::open(above).and_then(|folder| folder.sync_all()).map_err(fail("sync"))?;
         }
         Ok(disk)
+    }
+
+    /// Locks a directory that is there, to look at it: nothing in it is changed.
+    ///
+    /// # Errors
+    /// When there is none, another process has it, or the operating system refuses.
+    pub fn inspect(root: &Path) -> Result<OsDisk, OpenError> {
+        let path = root.to_owned();
+        let fail = |doing| {
+            let path = path.clone();
+            move |source| OpenError::Io { doing, path, source }
+        };
+        let root = match root.canonicalize() {
+            Ok(root) => root,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Missing { path });
+            }
+            Err(error) => return Err(fail("find")(error)),
+        };
+        // Every broker leaves the file behind; a copy without it has no broker.
+        let lock = match File::open(root.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(fail("lock")(error)),
+        };
+        match lock.as_ref().map_or(Ok(()), File::try_lock) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
+            Err(TryLockError::Error(source)) => return Err(fail("lock")(source)),
+        }
+        let folder = File::open(&root).map_err(fail("open"))?;
+        Ok(OsDisk { root, folder, _lock: lock, is_read_only: true })
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -98,7 +137,7 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.at(path))?;
+        let file = OpenOptions::new().read(true).write(!self.is_read_only).open(self.at(path))?;
         Ok(Arc::new(OsFile { file: Arc::new(file) }))
     }
 
@@ -221,8 +260,22 @@ mod tests {
         let disk = OsDisk::open(folder.path()).unwrap();
         let second = OsDisk::open(folder.path()).unwrap_err();
         assert!(second.to_string().contains("is in use by another process"), "{second}");
+        let look = OsDisk::inspect(folder.path()).unwrap_err();
+        assert!(matches!(look, OpenError::InUse { .. }), "{look}");
         drop(disk);
+        let looking = OsDisk::inspect(folder.path()).unwrap();
+        assert!(matches!(OsDisk::open(folder.path()), Err(OpenError::InUse { .. })));
+        drop(looking);
         OsDisk::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn who_only_looks_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = OsDisk::inspect(&folder.path().join("none")).unwrap_err();
+        assert!(matches!(missing, OpenError::Missing { .. }), "{missing}");
+        OsDisk::inspect(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

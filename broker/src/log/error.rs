@@ -129,6 +129,18 @@ pub enum ReadError {
         /// What is wrong.
         source: BatchError,
     },
+    /// A batch that does not follow the one before it.
+    #[error("{path}: the batch at byte {position} has offset {found}, expected {expected}")]
+    Displaced {
+        /// The segment's file.
+        path: String,
+        /// Where in it.
+        position: u64,
+        /// The offset that the batch bears.
+        found: Offset,
+        /// The one that it should bear.
+        expected: Offset,
+    },
     /// What was durable there once is lost.
     #[error("{folder}: durable offsets {}..{} are damaged ({})", damage.from, damage.to, damage.place)]
     Damaged {
@@ -153,7 +165,9 @@ impl ReadError {
     pub fn error_code(&self) -> ResponseError {
         match self {
             ReadError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
-            ReadError::Corrupt { .. } => ResponseError::CorruptMessage,
+            ReadError::Corrupt { .. } | ReadError::Displaced { .. } => {
+                ResponseError::CorruptMessage
+            }
             ReadError::Damaged { .. } | ReadError::Disk { .. } => ResponseError::KafkaStorageError,
         }
     }

@@ -69,6 +69,12 @@ impl OffsetIndex {
         self.entries.push((relative, position));
     }
 
+    /// The last offset and the position of each batch that it names.
+    pub fn entries(&self) -> impl Iterator<Item = (Offset, u64)> + '_ {
+        let last = |relative: u32| self.base_offset.plus(i64::from(relative));
+        self.entries.iter().map(move |&(relative, position)| (last(relative), position.into()))
+    }
+
     /// A position from which a walk finds `offset`.
     #[must_use]
     pub fn position_before(&self, offset: Offset) -> u64 {

@@ -15,6 +15,8 @@ pub struct DirMeta {
     pub directory_id: String,
 }
 
+/// What the checksum of the lines after it follows.
+const CHECKSUM: &str = "weir.crc32=";
 /// The layout of the directory; beside Kafka's own version, since some files are ours.
 const WEIR_VERSION: &str = "1";
 const KAFKA_VERSION: &str = "1";
@@ -31,11 +33,12 @@ impl DirMeta {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let DirMeta { node_id, cluster_id, directory_id } = self;
-        format!(
-            "# Written by Weir.\nversion={KAFKA_VERSION}\nweir.version={WEIR_VERSION}\n\
+        let body = format!(
+            "version={KAFKA_VERSION}\nweir.version={WEIR_VERSION}\n\
              node.id={node_id}\ncluster.id={cluster_id}\ndirectory.id={directory_id}\n"
-        )
-        .into_bytes()
+        );
+        let checksum = crc32fast::hash(body.as_bytes());
+        format!("# Written by Weir.\n{CHECKSUM}{checksum:08x}\n{body}").into_bytes()
     }
 
     /// Reads the file.
@@ -64,6 +67,13 @@ impl DirMeta {
             other => return Err(format!("its version is {other}, only {KAFKA_VERSION} is known")),
         }
         let node_id = value("node.id")?;
+        // Without the line it is of an older program.
+        if let Some((told, body)) =
+            text.split_once(CHECKSUM).and_then(|(_, rest)| rest.split_once('\n'))
+            && told != format!("{:08x}", crc32fast::hash(body.as_bytes()))
+        {
+            return Err("its checksum does not fit: it is damaged".to_owned());
+        }
         Ok(DirMeta {
             node_id: node_id.parse().map_err(|_| format!("its node.id is {node_id:?}"))?,
             cluster_id: value("cluster.id")?.to_owned(),
@@ -142,6 +152,12 @@ mod tests {
         assert_eq!(refused(&newer), "its weir.version is 2, only 1 is known");
         let kafkas = text.replace("weir.version=1\n", "");
         assert_eq!(refused(&kafkas), "it was written by another program");
-        assert_eq!(refused(&text.replace("node.id=7", "node.id=x")), "its node.id is \"x\"");
+        let damaged = "its checksum does not fit: it is damaged";
+        assert_eq!(refused(&text.replace("node.id=7", "node.id=5")), damaged);
+        assert_eq!(refused(&text[..text.len() - 2]), damaged);
+        let (_, older) = text.split_once("weir.crc32=").unwrap();
+        let older = older.split_once('\n').unwrap().1;
+        assert!(DirMeta::parse(older.as_bytes()).is_ok(), "an older program's");
+        assert_eq!(refused(&older.replace("node.id=7", "node.id=x")), "its node.id is \"x\"");
     }
 }

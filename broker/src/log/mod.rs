@@ -9,6 +9,7 @@
 //! - `log start <= high watermark <= log end`; with `durability=os` the last two are one.
 //! - There is one appender at a time, behind one lock; readers take no lock that it holds.
 //! - A batch that is refused takes no offset and leaves no byte.
+pub mod check;
 pub mod cleaning;
 pub mod config;
 pub mod dir;
@@ -22,6 +23,7 @@ pub mod open;
 pub mod recovery;
 pub mod retention;
 pub mod retire;
+pub mod salvage;
 pub mod seeded_bugs;
 pub mod segment;
 pub mod summary;

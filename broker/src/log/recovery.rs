@@ -46,8 +46,10 @@ pub struct Scanner {
     next_offset: Offset,
     leader_epoch: i32,
     size_bytes: u64,
-    /// From here on no offset may be missing. Before it, Kafka's cleaner may have left holes.
+    /// From here on no offset may be missing. Before it, the cleaner may have left holes.
     exact_from: Offset,
+    /// The offset with which the next segment begins.
+    limit: Option<Offset>,
 }
 
 /// What came of a window.
@@ -74,7 +76,14 @@ impl Scanner {
         leader_epoch: i32,
         exact_from: Offset,
     ) -> Self {
-        Scanner { position: 0, next_offset: base_offset, leader_epoch, size_bytes, exact_from }
+        let (position, next_offset, limit) = (0, base_offset, None);
+        Scanner { position, next_offset, leader_epoch, size_bytes, exact_from, limit }
+    }
+
+    /// The same for a segment that another one follows.
+    #[must_use]
+    pub fn before(self, next: Option<Offset>) -> Self {
+        Scanner { limit: next, ..self }
     }
 
     /// The byte after the last valid batch.
@@ -115,8 +124,19 @@ impl Scanner {
             if let Err(fault) = self.check(&batch) {
                 return Scanned::Fault(fault);
             }
-            visit(self.position, batch.header());
             let size_bytes = batch.bytes().len();
+            if batch.header().base_offset > self.next_offset {
+                // No checksum covers an offset: a hole is one only if the next batch is behind it.
+                let needed = size_bytes + HEADER_BYTES;
+                let following = &window[begin + size_bytes..];
+                if following.len() < HEADER_BYTES && needed as u64 <= left {
+                    return Scanned::More { needed };
+                }
+                if let Err(fault) = self.check_hole(&batch, following) {
+                    return Scanned::Fault(fault);
+                }
+            }
+            visit(self.position, batch.header());
             begin += size_bytes;
             self.position += size_bytes as u64;
             self.next_offset = batch.header().last_offset().next();
@@ -131,13 +151,30 @@ impl Scanner {
         let expected = self.next_offset;
         let follows =
             if expected < self.exact_from { found >= expected } else { found == expected };
-        if !follows || delta < 0 {
+        let is_past = |limit| batch.header().last_offset() >= limit;
+        if !follows || delta < 0 || self.limit.is_some_and(is_past) {
             return Err(Fault::Offset { found, delta, expected });
         }
         if leader_epoch < self.leader_epoch {
             return Err(Fault::Epoch { found: leader_epoch, latest: self.leader_epoch });
         }
         Ok(())
+    }
+
+    /// Refuses a batch behind a hole when the one that follows it belongs into that hole, or
+    /// before: then it is its own offset that is wrong.
+    fn check_hole(&self, batch: &RecordBatch, following: &[u8]) -> Result<(), Fault> {
+        let BatchHeader { base_offset: found, last_offset_delta: delta, .. } = *batch.header();
+        let expected = self.next_offset;
+        match BatchHeader::parse(following) {
+            Ok(next)
+                if next.base_offset >= expected
+                    && next.base_offset <= batch.header().last_offset() =>
+            {
+                Err(Fault::Offset { found, delta, expected })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -245,6 +282,33 @@ mod tests {
         assert_eq!((count, scanner.next_offset()), (1, Offset(12)));
         let (_, end, count) = scan(&[&batches[0][..], &batches[2]].concat());
         assert!(matches!(end, Scanned::Fault(Fault::Offset { .. })), "{end:?} after {count}");
+    }
+
+    #[test]
+    fn an_offset_that_was_raised_is_not_taken_for_a_hole() {
+        let batches = batches();
+        let mut raised = batches[1].to_vec();
+        raised[6] ^= 1; // by 256
+        let bytes = Bytes::from([&batches[0][..], &raised, &batches[2]].concat());
+        for window_bytes in [1, bytes.len()] {
+            let mut scanner = Scanner::new(Offset(10), bytes.len() as u64, 0, Offset(i64::MAX));
+            let mut needed = window_bytes;
+            let end = loop {
+                let begin = usize::try_from(scanner.position()).unwrap();
+                let window = bytes.slice(begin..bytes.len().min(begin + needed));
+                match scanner.feed(&window, |_, _| {}) {
+                    Scanned::More { needed: more } => needed = needed.max(more),
+                    end => break end,
+                }
+            };
+            assert!(matches!(end, Scanned::Fault(Fault::Offset { .. })), "{end:?}");
+            assert_eq!(scanner.next_offset(), Offset(12));
+        }
+        // At the end of a segment, the next one tells.
+        let bytes = Bytes::from([&batches[0][..], &raised].concat());
+        let scanner = Scanner::new(Offset(10), bytes.len() as u64, 0, Offset(i64::MAX));
+        let end = scanner.before(Some(Offset(14))).feed(&bytes, |_, _| {});
+        assert!(matches!(end, Scanned::Fault(Fault::Offset { .. })), "{end:?}");
     }
 
     #[test]

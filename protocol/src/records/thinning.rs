@@ -184,6 +184,33 @@ pub fn emptied(batch: &RecordBatch) -> RecordBatch {
     written(batch, attributes, (NO_TIMESTAMP, header.max_timestamp_ms), 0, &[])
 }
 
+/// A batch without records, without a producer and without a time, which bears these offsets.
+///
+/// # Panics
+/// When they are more than a batch can bear, or none.
+#[must_use]
+pub fn empty_batch(first: Offset, last: Offset, leader_epoch: i32) -> RecordBatch {
+    let delta = i32::try_from(last - first).ok().filter(|delta| *delta >= 0);
+    let delta = delta.expect("a batch bears 1 to 2^31 offsets");
+    let mut bytes = BytesMut::with_capacity(HEADER_BYTES);
+    bytes.put_i64(first.0);
+    bytes.put_i32(count(HEADER_BYTES - LENGTH_END));
+    bytes.put_i32(leader_epoch);
+    bytes.put_i8(2);
+    bytes.put_u32(0);
+    bytes.put_i16(0);
+    bytes.put_i32(delta);
+    bytes.put_i64(NO_TIMESTAMP);
+    bytes.put_i64(NO_TIMESTAMP);
+    bytes.put_i64(-1);
+    bytes.put_i16(-1);
+    bytes.put_i32(-1);
+    bytes.put_i32(0);
+    let crc = crc32c::crc32c(&bytes[CRC_START..]);
+    bytes[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    RecordBatch::parse(bytes.freeze()).expect("its length and magic are right")
+}
+
 /// The header of `batch` with what has changed, and these records.
 pub(super) fn written(
     batch: &RecordBatch,

@@ -41,7 +41,7 @@ pub(super) fn remove_deleted(disk: &dyn Disk, names: &[String]) -> Result<(), Lo
 /// The offsets in a checkpoint file: none if there is no file, `None` if it is damaged.
 pub(super) fn read_offsets(disk: &dyn Disk, path: &str) -> Result<Option<Offsets>, LogError> {
     match disk.read(path) {
-        Ok(bytes) => Ok(checkpoint::read_offsets(&bytes)),
+        Ok(bytes) => Ok(checkpoint::read_offsets(path, &bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Offsets::new())),
         Err(error) => Err(failed("read", path)(error)),
     }

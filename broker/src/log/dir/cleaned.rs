@@ -11,6 +11,11 @@ impl LogDir {
         self.lock().cleaned.get(log).copied()
     }
 
+    /// Whether it is known which logs were ever cleaned: the file was read, or there was none.
+    pub(in crate::log) fn knows_cleaned(&self) -> bool {
+        self.knows_cleaned
+    }
+
     /// Makes durable up to where a log is clean. One that was deleted meanwhile is left out.
     pub(in crate::log) fn set_cleaned(
         &self,

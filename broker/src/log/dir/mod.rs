@@ -38,11 +38,12 @@ use crate::producers::BATCHES_REMEMBERED;
 use crate::sync::counters::SyncCounters;
 use crate::sync::{Publish, SyncPoint, SyncQueue};
 
-const META: &str = "meta.properties";
-const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-const LOG_STARTS: &str = "log-start-offset-checkpoint";
-const CLEANED: &str = "cleaner-offset-checkpoint";
-const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// Whose directory it is.
+pub const META: &str = "meta.properties";
+pub(super) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
+pub(super) const CLEANED: &str = "cleaner-offset-checkpoint";
+pub(super) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// How much longer than that the next start may take is bounded by this.
 const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
 /// How often the thread looks at the time when nothing happens.
@@ -60,6 +61,8 @@ pub struct LogDir {
     queue: Arc<SyncQueue>,
     /// Whether recovery points were read, and the stop before was an orderly one.
     was_clean: bool,
+    /// Whether it is known which logs were ever cleaned.
+    knows_cleaned: bool,
     logs: Mutex<Logs>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -132,6 +135,7 @@ impl LogDir {
             }
             _ => Publish::AtAppend,
         };
+        let knows_cleaned = cleaned.is_some();
         let logs = Logs {
             starts,
             recovery_points: recovery_points.unwrap_or_default(),
@@ -146,6 +150,7 @@ impl LogDir {
             options,
             meta,
             was_clean,
+            knows_cleaned,
             logs: Mutex::new(logs),
             thread: Mutex::default(),
         });
@@ -374,7 +379,7 @@ impl LogDir {
     }
 
     fn write_offsets(&self, path: &str, offsets: &Offsets) -> Result<(), LogError> {
-        self.save(path, &checkpoint::write_offsets(offsets))
+        self.save(path, &checkpoint::write_offsets(path, offsets))
     }
 
     fn start_thread(self: &Arc<Self>) -> Result<(), LogError> {

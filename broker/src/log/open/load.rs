@@ -33,9 +33,12 @@ impl Opening<'_> {
             }
             let (segment, is_whole) = match self.trusted(base_offset, next)? {
                 Some(segment) => (segment, true),
-                None => self.scan(base_offset)?,
+                None => self.scan(base_offset, next)?,
             };
             log_end = segment.contents().next_offset;
+            if self.exact_from > base_offset {
+                segment.allow_holes();
+            }
             segments.push(segment);
             if !is_whole {
                 if self.recovery.damage.is_none() {
@@ -82,13 +85,18 @@ impl Opening<'_> {
     /// What is read may be in memory only: after a failed sync the operating system takes it for
     /// written, and the next sync, which succeeds, does nothing for it. So all that no checkpoint
     /// vouches for is written again; only then does the sync in `settle` mean something.
-    fn scan(&mut self, base_offset: Offset) -> Result<(Arc<Segment>, bool), LogError> {
+    fn scan(
+        &mut self,
+        base_offset: Offset,
+        next: Option<Offset>,
+    ) -> Result<(Arc<Segment>, bool), LogError> {
         let (disk, now_ms) = (self.dir.disk(), self.dir.now_ms());
         let capacity_bytes = self.config.segment_bytes;
         let segment = Segment::begin(disk, &self.folder, base_offset, capacity_bytes, now_ms)
             .map_err(failed("open a segment in", &self.folder))?;
         let (path, size_bytes) = (segment.path(names::LOG), segment.file().end());
-        let mut scanner = Scanner::new(base_offset, size_bytes, self.leader_epoch, self.exact_from);
+        let (epoch, exact_from) = (self.leader_epoch, self.exact_from);
+        let mut scanner = Scanner::new(base_offset, size_bytes, epoch, exact_from).before(next);
         let mut window_bytes = WINDOW_BYTES;
         let fault = loop {
             let start = scanner.position();

@@ -116,7 +116,12 @@ impl Log {
         let recovery_point = dir.recovery_point(&key);
         let has_holes = config.compacts || dir.cleaned_to(&key).is_some();
         let mut opening = Opening {
-            exact_from: if has_holes { swaps::EVERYWHERE } else { recovery_point },
+            exact_from: match (has_holes, dir.knows_cleaned()) {
+                (true, _) => swaps::EVERYWHERE,
+                (false, true) => Offset(0),
+                // It may have been cleaned once.
+                (false, false) => recovery_point,
+            },
             dir,
             log_start: dir.log_start(&key).unwrap_or_default(),
             recovery_point,

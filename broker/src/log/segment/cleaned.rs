@@ -66,7 +66,9 @@ impl Segment {
         let file = GrowingFile::create(disk.as_ref(), &path, BYTES_MAX)?;
         // The time of the append comes with the batches.
         let contents = Contents::empty(base_offset, 0);
-        Ok(Segment::new(disk, folder, file, contents, Some(Indexes::new(base_offset))))
+        let segment = Segment::new(disk, folder, file, contents, Some(Indexes::new(base_offset)));
+        segment.allow_holes();
+        Ok(segment)
     }
 
     /// Appends a batch as it is. `appended_ms` is when the log got it.

@@ -4,9 +4,11 @@
 //! from their files when someone asks, and are made anew from the log when the files do not fit.
 mod cleaned;
 pub mod read;
+mod vouch;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -31,6 +33,8 @@ pub(super) struct Segment {
     disk: Arc<dyn Disk>,
     folder: String,
     file: Arc<GrowingFile>,
+    /// Whether the cleaner may have left holes between its offsets.
+    has_holes: AtomicBool,
     state: RwLock<State>,
 }
 
@@ -41,6 +45,9 @@ struct State {
     indexes: Option<Indexes>,
     /// Whether a cleaned segment has taken its name: then the files of that name are not its own.
     is_replaced: bool,
+    /// Bytes from here on were written or checked by this run; those before are checked as they
+    /// are served.
+    vouched_from: u64,
     /// Log bytes since the last index entry.
     unindexed_bytes: u64,
     /// The last offset of the first batch with the latest timestamp.
@@ -107,7 +114,9 @@ impl Segment {
             return Ok(None);
         }
         let file = GrowingFile::new(file, size_bytes, u64::from(capacity_bytes));
-        Ok(Some(Segment::new(disk, folder, file, contents, None)))
+        let segment = Segment::new(disk, folder, file, contents, None);
+        segment.write_state().vouched_from = size_bytes;
+        Ok(Some(segment))
     }
 
     fn new(
@@ -121,6 +130,7 @@ impl Segment {
             contents,
             indexes,
             is_replaced: false,
+            vouched_from: 0,
             unindexed_bytes: 0,
             latest_offset: contents.base_offset,
         };
@@ -128,6 +138,7 @@ impl Segment {
             disk: disk.clone(),
             folder: folder.to_owned(),
             file: Arc::new(file),
+            has_holes: AtomicBool::new(false),
             state: RwLock::new(state),
         }
     }
@@ -237,7 +248,10 @@ impl Segment {
     /// indexes come back from their files, or from the log.
     pub(super) fn cool(&self) {
         self.file.unmap();
-        self.write_state().indexes = None;
+        let mut state = self.write_state();
+        state.indexes = None;
+        // Who asks for it later gets it from the disk.
+        state.vouched_from = u64::MAX;
     }
 
     /// Shows the header of each readable batch from `position` on, which must be a batch's
@@ -278,7 +292,9 @@ impl Segment {
         header: &BatchHeader,
     ) -> Result<RecordBatch, ReadError> {
         let bytes = self.bytes(position..position + header.size_bytes() as u64)?;
-        RecordBatch::parse(bytes).map_err(|error| self.corrupt(position, error))
+        let batch = RecordBatch::parse(bytes).map_err(|error| self.corrupt(position, error))?;
+        batch.check_crc().map_err(|error| self.corrupt(position, error))?;
+        Ok(batch)
     }
 
     /// A position from which a walk finds `offset`.

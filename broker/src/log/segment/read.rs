@@ -27,6 +27,14 @@ pub(in crate::log) struct Asked {
     pub(in crate::log) first_batch: FirstBatch,
 }
 
+impl Asked {
+    /// The offset before it: the batch that ends there, if its neighbour is not checked already,
+    /// tells whether the first one asked for stands where it belongs.
+    fn before(&self) -> Offset {
+        self.from.plus(-1)
+    }
+}
+
 /// What a segment has of what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::log) enum Found {
@@ -50,7 +58,7 @@ impl Segment {
     /// Batches from the one that holds the asked offset on, out of the map; `None` without a map.
     pub(in crate::log) fn read_mapped(&self, asked: &Asked) -> Result<Option<Found>, ReadError> {
         let readable = self.file.readable();
-        let start = self.position_before(asked.from)?.min(readable);
+        let start = self.position_before(asked.before())?.min(readable);
         let Some(bytes) = self.file.mapped_slice(start..readable) else { return Ok(None) };
         let skip = |limit: usize| {
             let state = self.read_state();
@@ -59,9 +67,12 @@ impl Segment {
         };
         let selection = select(&bytes, 0, asked.from, asked.bytes_max, skip)
             .map_err(|(at, source)| self.corrupt(start + at as u64, source))?;
+        let check = |range| self.check_served(start, &bytes, range, asked.from);
         Ok(Some(match selection {
-            Selection::Range { start, end } => Found::Batches(bytes.slice(start..end)),
-            Selection::TooBig { start, end } => Found::first(asked, bytes.slice(start..end)),
+            Selection::Range { start, end } => Found::Batches(bytes.slice(check(start..end)?)),
+            Selection::TooBig { start, end } => {
+                Found::first(asked, bytes.slice(check(start..end)?))
+            }
             Selection::Before => Found::Before,
             Selection::Cut { start: at, .. } => {
                 return Err(self.corrupt(start + at as u64, cut(readable, start + at as u64)));
@@ -72,19 +83,20 @@ impl Segment {
     /// The same out of the file. Blocks.
     pub(in crate::log) fn read_file(&self, asked: &Asked) -> Result<Found, ReadError> {
         let readable = self.file.readable();
-        let mut start = self.position_before(asked.from)?.min(readable);
+        let mut start = self.position_before(asked.before())?.min(readable);
         let mut window_bytes = (asked.bytes_max as u64).saturating_add(SLACK_BYTES);
         loop {
             let end = start.saturating_add(window_bytes).min(readable);
             let bytes = self.bytes(start..end)?;
             let selection = select(&bytes, 0, asked.from, asked.bytes_max, |_| None)
                 .map_err(|(at, source)| self.corrupt(start + at as u64, source))?;
+            let check = |range| self.check_served(start, &bytes, range, asked.from);
             match selection {
                 Selection::Range { start, end } => {
-                    return Ok(Found::Batches(bytes.slice(start..end)));
+                    return Ok(Found::Batches(bytes.slice(check(start..end)?)));
                 }
                 Selection::TooBig { start, end } => {
-                    return Ok(Found::first(asked, bytes.slice(start..end)));
+                    return Ok(Found::first(asked, bytes.slice(check(start..end)?)));
                 }
                 Selection::Before if end == readable => return Ok(Found::Before),
                 Selection::Before => start = end,
