@@ -2,6 +2,7 @@
 //!
 //! The indexes of a segment that is read or written often are in memory; those of older ones come
 //! from their files when someone asks, and are made anew from the log when the files do not fit.
+mod checked;
 mod cleaned;
 pub mod read;
 mod vouch;
@@ -9,7 +10,7 @@ mod vouch;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use weir_protocol::records::batch::{BatchHeader, HEADER_BYTES, RecordBatch};
@@ -21,6 +22,7 @@ use crate::log::config::LogConfig;
 use crate::log::error::ReadError;
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::names;
+use crate::log::segment::checked::Checked;
 use crate::log::summary::{Contents, Summary};
 use crate::log::walk::headers;
 
@@ -35,6 +37,8 @@ pub(super) struct Segment {
     file: Arc<GrowingFile>,
     /// Whether the cleaner may have left holes between its offsets.
     has_holes: AtomicBool,
+    /// What was checked as it was served.
+    checked: Mutex<Checked>,
     state: RwLock<State>,
 }
 
@@ -139,6 +143,7 @@ impl Segment {
             folder: folder.to_owned(),
             file: Arc::new(file),
             has_holes: AtomicBool::new(false),
+            checked: Mutex::default(),
             state: RwLock::new(state),
         }
     }

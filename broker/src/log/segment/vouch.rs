@@ -1,8 +1,9 @@
 //! What is served was written so: batches that this run has neither written nor checked are checked
 //! as they are read, by their checksums and by the batches around them, since no checksum covers an
-//! offset.
+//! offset. Without holes between offsets that is done once.
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use weir_protocol::records::Offset;
@@ -10,6 +11,7 @@ use weir_protocol::records::batch::{BatchHeader, RecordBatch};
 
 use crate::log::error::ReadError;
 use crate::log::segment::Segment;
+use crate::log::segment::checked::Checked;
 use crate::log::walk::headers;
 
 impl Segment {
@@ -35,6 +37,14 @@ impl Segment {
             return Ok(range);
         }
         let has_holes = self.has_holes.load(Ordering::Relaxed);
+        // One that begins after what was asked for must be looked at anew: why it does.
+        let first = BatchHeader::parse(&bytes[range.start..]);
+        if !has_holes
+            && first.is_ok_and(|first| first.base_offset <= from)
+            && self.checked().covers(&(start + range.start as u64..start + range.end as u64))
+        {
+            return Ok(range);
+        }
         let mut row = Row {
             expected: self.expected_at(start, bytes, range.start),
             from,
@@ -64,8 +74,14 @@ impl Segment {
         }
         if has_holes {
             self.check_skipped(start, &bytes.slice(..good_end), range.start, from)?;
+        } else {
+            self.checked().add(start + range.start as u64..start + good_end as u64);
         }
         Ok(range.start..good_end)
+    }
+
+    fn checked(&self) -> MutexGuard<'_, Checked> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The offset that the batch at `at` should have by the one before it; none when it is unknown.
