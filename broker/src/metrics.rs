@@ -249,15 +249,14 @@ impl Gauges {
             group_members: make.gauges(
                 "kafka_consumergroup_members",
                 "Members of a group.",
-                &["consumergroup"],
+                &GROUP[..1],
             )?,
             rebalances: make.gauge(
                 "kafka_coordinator_group_completed_rebalances",
                 "Generations of groups that were begun since the start.",
             )?,
             share_groups: make.gauge("weir_share_groups", "Share groups.")?,
-            share_sessions: make
-                .gauge("weir_share_sessions", "Members of share groups that fetch.")?,
+            share_sessions: make.gauge("weir_share_sessions", "Share group members that fetch.")?,
             fetch_sessions: FetchSessionGauges::new(make)?,
             memory_pool: MemoryPoolGauges::new(make)?,
             producers: make.gauge("weir_producers", "Idempotent producers that are remembered.")?,
